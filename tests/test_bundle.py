@@ -3,16 +3,21 @@ import json
 import os
 import shutil
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 import yaml
 
+from offnormal import files
 from offnormal.bundle import describe, load, rebuild, state_hash
 from offnormal.calibration.calibration import calibrate_scores
 from offnormal.errors import BundleError, CalibrationError, NotFittedError, OffnormalError
+from tests.conftest import GOLDEN
 
 
 @pytest.fixture
@@ -41,16 +46,33 @@ def test_the_clip_settings_are_stored(copy):
     assert rebuild(stored).input == detector.input
 
 
-def test_a_bundle_without_clip_settings_loads(copy):
-    config = yaml.safe_load((copy / "config.yaml").read_text(encoding="utf-8"))
-    for key in ("fps", "sampling", "hop", "targets"):
-        del config["input"][key]
-    (copy / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    card = json.loads((copy / "card.json").read_text(encoding="utf-8"))
-    card["sha256"]["config.yaml"] = hashlib.sha256((copy / "config.yaml").read_bytes()).hexdigest()
-    (copy / "card.json").write_text(json.dumps(card), encoding="utf-8")
-    spec = load(copy).detector.input
+def test_a_bundle_that_was_written_before_an_option_was_added_is_used_like_any_other(tmp_path):
+    folder = shutil.copytree(GOLDEN / "bundle_format_3", tmp_path / "old")  # `top_share`, `fps`, ... are new to it
+
+    def forget(config):
+        for key in ("fps", "sampling", "hop", "targets"):
+            del config["input"][key]
+        del config["detector"]["top_share"]
+
+    stored = rewrite(folder, forget)
+    digest = hashlib.sha256(json.dumps(stored, sort_keys=True).encode())
+    for name, tensor in sorted(safetensors.numpy.load_file(folder / "model.safetensors").items()):
+        digest.update(f"{name} {tensor.shape} torch.{tensor.dtype}".encode() + tensor.tobytes())
+    old = digest.hexdigest()[:16]
+    edit_card(folder, bundle=old)
+    (folder / "calibration.json").unlink()
+    bundle = load(folder)
+    spec = bundle.detector.input
     assert (spec.fps, spec.sampling, spec.hop, spec.targets) == (None, "window", 1, (-1,))
+    assert bundle.hash == old != state_hash(bundle.detector), "its values are not all that a new one would store"
+    bundle.replace_calibration(more(bundle), source="monday")
+    for again in (load(folder).save(tmp_path / "saved"), bundle.copy().save(tmp_path / "copied")):
+        assert load(again).hash == old and load(again).calibration == bundle.calibration
+
+
+def test_a_stored_bundle_of_this_format_loads():
+    bundle = load(GOLDEN / "bundle_format_3")
+    assert (bundle.hash, bundle.calibration.id, bundle.history.current) == ("fe19421e823d72d9", "6fe20ee6ea0c", 1)
 
 
 def test_saving_over_a_bundle_replaces_it(copy):
@@ -161,13 +183,14 @@ def cheap(plain, tmp_path):
 
 
 def rewrite(cheap, change):
-    """Change the configuration and its hash, as somebody who wants to be believed."""
+    """Change the configuration and its hash, as somebody who wants to be believed; return it."""
     config = yaml.safe_load((cheap / "config.yaml").read_text(encoding="utf-8"))
     change(config)
     (cheap / "config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     card = json.loads((cheap / "card.json").read_text(encoding="utf-8"))
     card["sha256"]["config.yaml"] = hashlib.sha256((cheap / "config.yaml").read_bytes()).hexdigest()
     (cheap / "card.json").write_text(json.dumps(card), encoding="utf-8")
+    return config
 
 
 @pytest.mark.parametrize(
@@ -272,6 +295,65 @@ def test_calibrations_are_added_undone_and_used_again(cheap, tmp_path):
     assert copied.calibration == first
 
 
+def test_programs_that_calibrate_one_bundle_at_once_lose_nothing(cheap):
+    bundles = [load(cheap) for _ in range(6)]
+    barrier = threading.Barrier(6)
+
+    def calibrate(bundle, seed):
+        calibration = more(bundle, seed)
+        barrier.wait()
+        bundle.replace_calibration(calibration, source=f"day {seed}")
+
+    with ThreadPoolExecutor(6) as pool:
+        for future in [pool.submit(calibrate, bundle, seed) for seed, bundle in enumerate(bundles)]:
+            future.result()
+    history = load(cheap).history
+    assert [entry.number for entry in history.entries] == [1, 2, 3, 4, 5, 6, 7]
+    assert {entry.source for entry in history.entries} == {"fit", *(f"day {seed}" for seed in range(6))}
+    assert (history.current, history.earlier) == (7, (1, 2, 3, 4, 5, 6))
+    for number in range(1, 8):
+        bundles[0].use_calibration(number)
+        assert bundles[0].calibration.id == history.entry(number).id
+
+
+def test_ways_back_start_from_what_is_on_disk(cheap):
+    first, second = load(cheap), load(cheap)
+    first.replace_calibration(more(first), source="monday")
+    second.use_calibration(2)
+    assert second.calibration == first.calibration and second.history.earlier == (1,)
+    second.undo_calibration()
+    assert load(cheap).history.current == 1
+
+
+def test_saving_a_bundle_again_loses_no_calibration_of_other_programs(cheap):
+    first, second = load(cheap), load(cheap)
+    first.replace_calibration(more(first), source="monday")
+    second.save(cheap)
+    history = load(cheap).history
+    assert [entry.source for entry in history.entries] == ["fit", "monday", "fit"]
+    assert load(cheap).calibration == second.calibration != first.calibration
+
+
+def test_the_current_calibration_again_changes_nothing(cheap):
+    bundle = load(cheap)
+    first = bundle.calibration
+    second = more(bundle)
+    bundle.replace_calibration(second, source="monday")
+    bundle.undo_calibration()
+    stored = {path: path.read_bytes() for path in (cheap / "calibrations").iterdir()}
+    bundle.replace_calibration(first, source="monday")
+    assert {path: path.read_bytes() for path in (cheap / "calibrations").iterdir()} == stored
+    bundle.use_calibration(2)
+    assert load(cheap).calibration == second, "the second one is not overwritten"
+
+
+def test_a_bundle_that_was_moved_aside_is_restored(cheap, caplog):
+    before = load(cheap).hash
+    cheap.replace(files._old_of(cheap))  # as by a kill while it was replaced
+    assert load(cheap).hash == before
+    assert f"{cheap}: restored; a program was killed while it replaced this folder" in caplog.text
+
+
 def test_a_kill_between_the_two_files_leaves_the_old_calibration(cheap, monkeypatch):
     bundle = load(cheap)
 
@@ -302,12 +384,14 @@ def test_a_damaged_list_is_made_again_from_the_files(cheap, caplog):
     bundle = load(cheap)
     first = bundle.calibration
     bundle.replace_calibration(more(bundle), source="monday")
+    (cheap / "calibrations/002.json").replace(cheap / "calibrations/1000.json")
+    shutil.copy(cheap / "calibrations/001.json", cheap / "calibrations/999.json")
     (cheap / "calibration.json").write_bytes(b"[" * 100_000)
     with pytest.raises(BundleError, match=r"calibration\.json: .*; calibrate again"):
         load(cheap)
     bundle = load(cheap, calibrated=False)
     assert "its calibrations are listed again" in caplog.text and bundle.history.current is None
-    assert [entry.number for entry in bundle.history.entries] == [1, 2]
+    assert [entry.number for entry in bundle.history.entries] == [1, 999, 1000]
     bundle.use_calibration(1)
     assert load(cheap).calibration == first
 

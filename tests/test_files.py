@@ -1,16 +1,19 @@
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from offnormal import files
 from offnormal.errors import OffnormalError, UsageError
-from offnormal.files import check_outputs, hidden_sibling, new_file, new_folder, sweep, write_text
+from offnormal.files import check_outputs, hidden_sibling, new_file, new_folder, restore_folder, sweep, write_text
 
 
 def listing(folder):
@@ -38,10 +41,11 @@ def test_a_file_appears_when_the_block_ends(tmp_path):
 def test_an_old_file_remains_until_the_block_ends(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("old")
-    with new_file(path) as partial:
-        partial.write_text("new")
-        assert path.read_text() == "old"
-    assert path.read_text() == "new"
+    with path.open() as reader:  # another program, which never sees half a file
+        with new_file(path) as partial:
+            partial.write_text("new")
+            assert path.read_text() == "old"
+        assert path.read_text() == "new" and reader.read() == "old"
 
 
 def test_an_error_in_the_block_keeps_the_old_file_and_leaves_no_debris(tmp_path):
@@ -180,6 +184,27 @@ def test_the_old_folder_is_never_lost_when_replacing_fails(tmp_path, monkeypatch
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_a_folder_that_a_killed_program_moved_aside_is_restored(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(files, "_exchange", lambda first, second: False)
+    for name in ("runs.1", "runs.2"):
+        (tmp_path / name / name).mkdir(parents=True)
+        (tmp_path / name).replace(files._old_of(tmp_path / name))
+    for name in ("runs.2", "runs.1"):
+        restore_folder(tmp_path / name)
+        assert listing(tmp_path / name) == [name] and f"{tmp_path / name}: restored" in caplog.text
+    (tmp_path / "runs.1").replace(files._old_of(tmp_path / "runs.1"))
+    with pytest.raises(ZeroDivisionError), new_folder(tmp_path / "runs.1"):
+        raise ZeroDivisionError
+    with new_folder(tmp_path / "runs.1") as partial:
+        (partial / "new").touch()
+    assert listing(tmp_path) == ["new", "runs.1", "runs.2", "runs.2"]
+    shutil.copytree(tmp_path / "runs.2", files._old_of(tmp_path / "runs.2"))  # killed just before its removal
+    with new_folder(tmp_path / "runs.2") as partial:
+        (partial / "newer").touch()
+    assert listing(tmp_path) == ["new", "newer", "runs.1", "runs.2"]
+    restore_folder(tmp_path / "none")
+
+
 def test_files_and_folders_have_ordinary_permissions(tmp_path):
     write_text(tmp_path / "x", "new")
     with new_folder(tmp_path / "bundle"):
@@ -314,12 +339,47 @@ def test_files_of_killed_programs_are_swept_and_no_others(tmp_path, killed):
     assert not deep.exists() and deep.parent.exists()
 
 
+def test_without_a_free_descriptor_no_program_counts_as_killed(tmp_path, killed, monkeypatch):
+    ours, left = hidden_sibling(tmp_path / "a.csv", "partial"), killed(tmp_path / "b.csv", "partial")
+
+    def refuse(path):
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert hidden_sibling(tmp_path / "c.csv", "partial").name.split("-")[1:3] == ours.name.split("-")[1:3]
+    for path in (ours, left):
+        path.touch()
+    sweep(tmp_path)
+    assert ours.exists() and left.exists()
+
+
 def test_a_process_that_got_the_number_of_a_killed_one_protects_nothing(tmp_path):
     ours = hidden_sibling(tmp_path / "x", "partial")
     start = files._start_of(os.getpid())
     ours.with_name(ours.name.replace(f"-{start}-", f"-{start - 1}-")).touch()
     sweep(tmp_path)
     assert listing(tmp_path) == []
+
+
+def test_what_programs_in_other_containers_write_stays_for_a_week(tmp_path, killed):
+    theirs = [killed(tmp_path / name, "partial") for name in ("live", "left")]
+    theirs = [path.with_name(path.name.replace(f".{files._host()}-", ".00000000-")) for path in theirs]
+    for path in theirs:
+        path.mkdir()
+    os.utime(theirs[1], (0, time.time() - 8 * 24 * 3600))
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == theirs[:1]
+
+
+def test_a_container_is_not_taken_for_another_one_of_the_same_name(monkeypatch):
+    names = set()
+    for number in (1, 2):
+        files._host.cache_clear()
+        monkeypatch.setattr(Path, "stat", lambda *_args, number=number, **_options: SimpleNamespace(st_ino=number))
+        names.add(files._host())
+    monkeypatch.undo()
+    files._host.cache_clear()
+    assert len(names) == 2
 
 
 def test_damaged_files_get_names_that_say_so(tmp_path):

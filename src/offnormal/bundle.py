@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -25,15 +25,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
 from offnormal import registry
 from offnormal.backbones.weights import sha256_of
 from offnormal.calibration.calibration import Calibration
-from offnormal.calibration.history import History
+from offnormal.calibration.history import Entry, History
 from offnormal.config.validation import format_validation_error
 from offnormal.detectors.base import Detector
 from offnormal.errors import BundleError, CalibrationError, OffnormalError, UsageError, counted
-from offnormal.files import new_file, new_folder, write_text
+from offnormal.file_lock import file_lock
+from offnormal.files import new_file, new_folder, restore_folder, write_text
 from offnormal.input_files import load_json, load_yaml, read_text
 from offnormal.sources.privacy import parse_mask, read_privacy_mask
 from offnormal.tensors import add_tensors, write_tensors
@@ -60,6 +62,7 @@ class Bundle:
     hash: str = ""  # sha256 of model and configuration, first 16 characters
     history: History = field(default_factory=History)
     loaded: dict[int, Calibration] = field(default_factory=dict, repr=False)  # of the history; the others are on disk
+    config: dict[str, Any] = field(default_factory=dict, repr=False)  # as stored; empty: not yet
 
     def __post_init__(self) -> None:
         self.hash = self.hash or state_hash(self.detector)
@@ -95,21 +98,28 @@ class Bundle:
         return replace(spec, mask=privacy_mask)
 
     def save(self, path: str | Path) -> Path:
-        """Write the bundle folder atomically.
+        """Write the bundle folder atomically; calibrations that other programs added to it stay.
 
         Raises BundleError if the path exists and is not a bundle, and OffnormalError if the disk is full.
         """
         target = Path(path)
         self.detector.require_fitted()
+        if self.path is not None and target.resolve() == self.path.resolve():
+            with self._newest_history():
+                return self._write(target)
+        return self._write(target)
+
+    def _write(self, target: Path) -> Path:
         if target.exists() and not (target / _CARD).is_file():
             raise BundleError(f"{target} exists and is not a bundle: choose another path, or remove it")
         if self.calibration is not None:
             data = self.card.get("data", {})
             self._add(self.calibration, source="fit", fingerprint=data.get("fingerprint"))
+        config = self.config or describe(self.detector)
         with new_folder(target) as folder:
             with new_file(folder / _MODEL) as file:
                 write_tensors(file, self.detector.state_dict())
-            write_text(folder / _CONFIG, yaml.safe_dump(describe(self.detector), sort_keys=False, allow_unicode=True))
+            write_text(folder / _CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
             for entry in self.history.entries:
                 _write_calibration(folder, entry.number, self._calibration(entry.number))
             _write_history(folder, self.history)
@@ -131,47 +141,66 @@ class Bundle:
         self.path = target
         return target
 
-    def replace_calibration(self, calibration: Calibration, *, source: str, fingerprint: str | None = None) -> None:
-        """Add a calibration to the history and make it current, also on disk if the bundle is saved.
+    def replace_calibration(
+        self, calibration: Calibration, *, source: str, fingerprint: str | None = None
+    ) -> Entry | None:
+        """Add a calibration to the history and make it current, also on disk; return the one that applied before.
 
+        What other programs added to the bundle on disk since it was loaded is in the history, too.
         source, fingerprint: of its normal data. Raises CalibrationError if it belongs to another bundle.
         """
         if calibration.bundle != self.hash:
             raise CalibrationError(
                 f"this calibration belongs to bundle {calibration.bundle}, expected {self.hash}; calibrate this bundle"
             )
-        self._add(calibration, source=source, fingerprint=fingerprint)
-        if self.path is not None:
-            number = self.history.entries[-1].number
-            _write_calibration(self.path, number, calibration)
-            _write_history(self.path, self.history)  # from now on it applies
+        with self._newest_history():
+            before = self.history.current_entry
+            is_new = self._add(calibration, source=source, fingerprint=fingerprint)
+            if is_new and self.path is not None:
+                _write_calibration(self.path, self.history.entries[-1].number, calibration)
+                _write_history(self.path, self.history)  # from now on it applies
+        return before
 
     def copy(self) -> Bundle:
         """The same bundle with all its calibrations, not on disk."""
         calibrations = {entry.number: self._calibration(entry.number) for entry in self.history.entries}
-        return Bundle(self.detector, self.calibration, dict(self.card), None, self.hash, self.history, calibrations)
+        return replace(self, card=dict(self.card), path=None, loaded=calibrations)
 
     def undo_calibration(self) -> None:
-        """Make the calibration before the current one current again; CalibrationError if there is none."""
-        self._use_history(self.history.undo())
+        """Undo the last change of the current calibration, a new one or `use_calibration`; CalibrationError if none."""
+        self._change_history(History.undo)
 
     def use_calibration(self, number: int) -> None:
         """Make the calibration of this number current; CalibrationError if there is none."""
-        self._use_history(self.history.use(number))
+        self._change_history(lambda history: history.use(number))
 
-    def _use_history(self, history: History) -> None:
-        assert history.current is not None
-        self.calibration, self.history = self._calibration(history.current), history
-        if self.path is not None:
-            _write_history(self.path, history)
+    def _change_history(self, change: Callable[[History], History]) -> None:
+        with self._newest_history():
+            history = change(self.history)
+            assert history.current is not None
+            self.calibration, self.history = self._calibration(history.current), history
+            if self.path is not None:
+                _write_history(self.path, history)
 
-    def _add(self, calibration: Calibration, *, source: str, fingerprint: str | None) -> None:
-        current = self.history.current_entry
-        if current is None or current.id != calibration.id:
-            number = 1 if self.path is None else _unused_number(self.path)
-            self.history = self.history.add(calibration, source=source, fingerprint=fingerprint, number=number)
-            self.loaded[self.history.entries[-1].number] = calibration
-        self.calibration = calibration
+    @contextlib.contextmanager
+    def _newest_history(self) -> Iterator[None]:
+        """Read the history of a bundle on disk again, and let no other program change it meanwhile."""
+        if self.path is None:
+            yield
+            return
+        with file_lock(self.path / _CALIBRATIONS / ".lock"):
+            self.history = _read_history(self.path, self.hash, is_needed=False)
+            yield
+
+    def _add(self, calibration: Calibration, *, source: str, fingerprint: str | None) -> bool:
+        """Make a calibration current; return whether it has a new number, unlike one that already was current."""
+        current, self.calibration = self.history.current_entry, calibration
+        if current is not None and current.id == calibration.id:
+            return False
+        number = 1 if self.path is None else _unused_number(self.path)
+        self.history = self.history.add(calibration, source=source, fingerprint=fingerprint, number=number)
+        self.loaded[self.history.entries[-1].number] = calibration
+        return True
 
     def _calibration(self, number: int) -> Calibration:
         """A calibration of the history; BundleError or CalibrationError if its file is missing or damaged."""
@@ -194,6 +223,8 @@ def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
     if not isinstance(path, str | Path):
         raise UsageError(f"load needs the path of a bundle; got {type(path).__name__}")
     folder = Path(path)
+    restore_folder(folder)
+    restore_folder(folder / "bundle")
     if (folder / "bundle" / _CARD).is_file():
         folder = folder / "bundle"
     if not (folder / _CARD).is_file():
@@ -208,14 +239,15 @@ def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
         _check_files(folder, card["sha256"])
         config = load_yaml(read_text(folder / _CONFIG))
         detector = rebuild(config)
-        detector.load_state(load_file(folder / _MODEL))
-        if (found_hash := state_hash(detector)) != card["bundle"]:
+        tensors = load_file(folder / _MODEL)
+        if (stored_hash := _hash_of(config, tensors)) != card["bundle"]:
             raise BundleError(
-                f"{folder}: model and configuration have hash {found_hash}, but {_CARD} says {card['bundle']}: they "
+                f"{folder}: model and configuration have hash {stored_hash}, but {_CARD} says {card['bundle']}: they "
                 "are of another bundle; copy the whole bundle again"
             )
+        detector.load_state(tensors)
         detector.eval()
-        bundle = Bundle(detector, None, card, folder, card["bundle"])
+        bundle = Bundle(detector, None, card, folder, stored_hash, config=config)
         bundle.history = _read_history(folder, bundle.hash, is_needed=calibrated)
         if calibrated and bundle.history.current is not None:
             bundle.calibration = bundle._calibration(bundle.history.current)
@@ -269,23 +301,23 @@ class _Stored(BaseModel):
 
 
 def _parse_input(values: dict[str, Any]) -> InputSpec:
-    """Validate the stored input strictly, and keep its numbers as they are, because they are part of the hash."""
+    """Validate the stored input strictly."""
     if unknown := sorted(map(str, set(values) - {entry.name for entry in fields(InputSpec)})):
         raise ValueError(f"input: unknown key {unknown[0]!r}")
     mask = values.get("mask")
     parsed: dict[str, Any] = {"mask": parse_mask(mask)} if isinstance(mask, Mapping) else {}
     plain = {key: value for key, value in values.items() if key not in parsed}
-    spec = TypeAdapter(InputSpec).validate_json(json.dumps(plain), strict=True)
-    exact: dict[str, Any] = {key: value for key, value in plain.items() if isinstance(value, int | float)}
-    if spec.levels is not None:
-        exact["levels"] = tuple(plain["levels"])
-    return replace(spec, **exact, **parsed)
+    return replace(TypeAdapter(InputSpec).validate_json(json.dumps(plain), strict=True), **parsed)
 
 
 def state_hash(detector: Detector) -> str:
     """Return the sha256 of configuration and tensors, first 16 characters: equal detectors have equal hashes."""
-    digest = hashlib.sha256(json.dumps(describe(detector), sort_keys=True).encode())
-    add_tensors(digest, detector.state_dict())
+    return _hash_of(describe(detector), detector.state_dict())
+
+
+def _hash_of(config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode())
+    add_tensors(digest, tensors)
     return digest.hexdigest()[:16]
 
 
@@ -319,8 +351,12 @@ def _calibration_file(number: int) -> str:
 
 def _unused_number(folder: Path) -> int:
     """The lowest number above those of all files; a killed program may have left one that is in no list."""
+    return max(_stored_numbers(folder), default=0) + 1
+
+
+def _stored_numbers(folder: Path) -> list[int]:
     names = (path.stem for path in (folder / _CALIBRATIONS).glob("*.json"))
-    return max((int(name) for name in names if name.isdecimal()), default=0) + 1
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def _write_calibration(folder: Path, number: int, calibration: Calibration) -> None:
@@ -345,11 +381,10 @@ def _read_history(folder: Path, bundle: str, *, is_needed: bool) -> History:
             raise BundleError(f"{folder / _CALIBRATION}: {error}; calibrate again") from None
         log.warning("%s: %s; its calibrations are listed again", folder / _CALIBRATION, error)
     history = History()
-    for file in sorted((folder / _CALIBRATIONS).glob("*.json")):
-        if file.stem.isdecimal():
-            with contextlib.suppress(CalibrationError, BundleError):
-                calibration = _read_calibration(folder, int(file.stem), bundle)
-                history = history.add(calibration, source="unknown", fingerprint=None, number=int(file.stem))
+    for number in _stored_numbers(folder):
+        with contextlib.suppress(CalibrationError, BundleError):
+            calibration = _read_calibration(folder, number, bundle)
+            history = history.add(calibration, source="unknown", fingerprint=None, number=number)
     return History(history.entries)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class OffnormalError(Exception):
     """Base class of all errors that the library raises on purpose."""
@@ -67,3 +69,14 @@ def rounded(value: float, digits: int = 3) -> str:
     ('0.0123', '1,044', '2', '150')
     """
     return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:.{digits}g}"
+
+
+def name_some(names: Iterable[str], limit: int = 3, *, total: int | None = None) -> str:
+    """Return the first names, and how many more there are; total: number of names, if `names` are only the first.
+
+    >>> name_some(["a", "b", "c", "d"])
+    'a, b, c, and 1 more'
+    """
+    listed = list(names)
+    more = (total or len(listed)) - limit
+    return ", ".join(listed[:limit]) + (f", and {more:,} more" if more > 0 else "")

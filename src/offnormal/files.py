@@ -1,6 +1,7 @@
 """Outputs: files and folders that appear in one step, pipes and devices that are written through, and stdout (`-`).
 
-A killed program leaves its unfinished files; the next one that writes to the same folder removes them.
+A killed program leaves its unfinished files; the next one that writes to the same folder removes them. A folder that
+it had moved aside is restored when it is opened.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import shutil
 import stat
 import sys
 import tempfile
+import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
@@ -37,6 +39,7 @@ _DESCRIPTOR = re.compile(r"/dev/(?:std(?:in|out|err)|fd/\d+)|/proc/[^/]+/fd/\d+"
 _PARTIAL = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-(?P<start>\d+)-[0-9a-f]{8}\.partial(?:\.[^.]*)?")
 _DEEP_OR_HUGE = (RecursionError, ArithmeticError)
 _EXCHANGE, _CURRENT_FOLDER = 2, -100  # RENAME_EXCHANGE and AT_FDCWD of renameat2
+_ABANDONED_S = 7 * 24 * 3600.0  # an unfinished file of another computer or container that did not change for so long
 
 
 @contextlib.contextmanager
@@ -96,6 +99,14 @@ def new_folder(path: Path) -> Iterator[Path]:
             _replace_folder(partial, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def restore_folder(path: Path) -> None:
+    """Move a folder back that was killed while `new_folder` replaced it, on a file system that cannot swap folders."""
+    if not os.path.lexists(path):
+        with contextlib.suppress(OSError):
+            _old_of(path).replace(path)
+            log.warning("%s: restored; a program was killed while it replaced this folder", path)
 
 
 def check_outputs(outputs: Iterable[tuple[str, Path | None]], inputs: Iterable[Path]) -> None:
@@ -216,14 +227,15 @@ def hidden_sibling(path: Path, suffix: str) -> Path:
     `sweep` removes it when it ends in `partial`, or in `partial` and one more suffix, and the process is gone.
     """
     pid = os.getpid()
-    token = f"{_host()}-{pid}-{_start_of(pid)}-{secrets.token_hex(4)}"
+    token = f"{_host()}-{pid}-{_own_start(pid)}-{secrets.token_hex(4)}"
     return path.with_name(f".{path.stem[:40]}.{token}.{suffix}")
 
 
 def sweep(folder: Path, depth: int = 0) -> None:
     """Remove unfinished files and folders of killed programs from a folder, and from `depth` levels of folders in it.
 
-    Files of programs that still run, of other computers, and of others than this package stay.
+    Files of programs that still run and of others than this package stay. Whether a program on another computer or in
+    another container still runs cannot be seen: its files stay until they have not changed for a week.
     """
     try:
         entries = list(os.scandir(folder))
@@ -235,12 +247,24 @@ def sweep(folder: Path, depth: int = 0) -> None:
         if match is None:
             if depth and is_folder:
                 sweep(Path(entry.path), depth - 1)
-        elif match["host"] == _host() and _start_of(int(match["pid"])) != int(match["start"]):
+        elif _is_abandoned(match, entry):
             if is_folder:
                 shutil.rmtree(entry.path, ignore_errors=True)
             else:
                 with contextlib.suppress(OSError):
                     Path(entry.path).unlink()
+
+
+def _is_abandoned(match: re.Match[str], entry: os.DirEntry[str]) -> bool:
+    if match["host"] == _host():
+        try:
+            return _start_of(int(match["pid"])) != int(match["start"])
+        except OSError:  # unknown now, such as without a free file descriptor
+            return False
+    try:
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_S
+    except OSError:  # it is finished, and has another name
+        return False
 
 
 def _follow_link(path: Path) -> Path:
@@ -280,19 +304,25 @@ def _create(partial: Path) -> int:
 
 def _replace_folder(partial: Path, path: Path) -> None:
     """Replace a folder, in one step where the system can; otherwise restore the old one if that fails."""
+    restore_folder(path)
     if not path.exists():
         partial.replace(path)
         return
     if _exchange(partial, path):  # `partial` is now the old one
         return
-    old = hidden_sibling(path, "old")
+    old = _old_of(path)
+    shutil.rmtree(old, ignore_errors=True)  # of a program that was killed after it had replaced the folder
     path.replace(old)
     try:
         partial.replace(path)
     finally:
-        if old.exists() and not path.exists():
-            old.replace(path)
+        restore_folder(path)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _old_of(path: Path) -> Path:
+    """The hidden name of a folder while it is replaced."""
+    return path.with_name(f".{path.stem[:40]}.{zlib.crc32(os.fsencode(path.name)):08x}.old")
 
 
 def _exchange(first: Path, second: Path) -> bool:
@@ -343,18 +373,28 @@ def _sweep_once(folder: Path) -> None:
 
 @cache
 def _host() -> str:
-    return f"{zlib.crc32(platform.node().encode()):08x}"
+    """The computer and the container, in which process numbers have one meaning, also after a restart."""
+    machine = [platform.node()]
+    with contextlib.suppress(OSError):  # other systems have neither
+        machine.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+        machine.append(Path("/etc/machine-id").read_text(encoding="ascii", errors="replace"))
+    return f"{zlib.crc32(''.join(machine).encode(errors='replace')):08x}"
+
+
+@cache
+def _own_start(pid: int) -> int:
+    return _start_of(pid)
 
 
 def _start_of(pid: int) -> int:
     """When a process started, in ticks since boot: tells it from a later one of the same number; 0: no such process.
 
-    Without /proc, 1 for every process that exists, or that may exist.
+    Without /proc, 1 for every process that exists, or that may exist. Raises OSError if it cannot be looked up now.
     """
     if Path("/proc/self/stat").exists():
         try:
             return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
-        except (OSError, IndexError, ValueError):
+        except (FileNotFoundError, ProcessLookupError, IndexError, ValueError):
             return 0
     if os.name == "nt":  # os.kill would end the process
         return 1

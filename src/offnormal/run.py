@@ -9,11 +9,14 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
 import numpy as np
 import yaml
+from pydantic import Strict, TypeAdapter
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
 from offnormal.errors import OffnormalError
 from offnormal.files import sweep, write_text
@@ -84,15 +87,45 @@ def read_config(path: Path) -> Any:
 
 
 LogLine = dict[str, Any]  # the values of `Run.log`, with time and event
+_Number = Annotated[float, Strict()]
+_Losses = dict[str, _Number | None]
+
+
+class _Event(TypedDict):
+    event: str
+
+
+class _Step(TypedDict):
+    step: Annotated[int, Strict()]
+    losses: dict[str, _Losses]
+    lr: dict[str, _Number]
+    gradient: NotRequired[_Losses]
+
+
+class _Validation(TypedDict):
+    step: Annotated[int, Strict()]
+    losses: _Losses
+    best: Annotated[bool, Strict()]
+
+
+_SHAPES: dict[str, type] = {"step": _Step, "validation": _Validation}
+
+
+@cache
+def _adapter(shape: type) -> TypeAdapter[Any]:
+    return TypeAdapter(shape)
 
 
 def parse_log_line(line: bytes) -> LogLine | None:
-    """Parse a line of log.jsonl; None for a line that was cut off by a kill."""
+    """Parse a line of log.jsonl; None for one that is damaged, or was cut off by a kill."""
     try:
-        values = load_json(line)
+        values: LogLine = load_json(line)
+        event = _adapter(_Event).validate_python(values)["event"]
+        if event in _SHAPES:
+            _adapter(_SHAPES[event]).validate_python(values)
     except ValueError:
         return None
-    return values if isinstance(values, dict) else None
+    return values
 
 
 def new_run(root: Path, *names: str) -> Run:

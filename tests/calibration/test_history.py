@@ -24,21 +24,30 @@ def history(*calibrations, source="more"):
 
 
 def entries(first, second, sources=("more", "more")):
-    both = History().add(first, source=sources[0], fingerprint="f0").add(second, source=sources[1], fingerprint="f1")
-    return both.entries
+    result = History()
+    for each, source in zip((first, second), sources, strict=True):
+        result = result.add(each, source=source, fingerprint=f"of {source}")
+    return result.entries
 
 
 def test_undo_goes_back_step_by_step_and_use_to_any():
     three = history(*(calibration(seed=seed) for seed in range(3)))
-    assert [(entry.number, entry.previous) for entry in three.entries] == [(1, None), (2, 1), (3, 2)]
+    assert [entry.number for entry in three.entries] == [1, 2, 3] and three.earlier == (1, 2)
     assert three.current == 3 and three.undo().current == 2 and three.undo().undo().current == 1
-    with pytest.raises(CalibrationError, match="has calibration 1, its first; --use 2 or --use 3 returns to another"):
+    with pytest.raises(CalibrationError, match="none applied before 1; --use 2 or --use 3 returns to another"):
         three.undo().undo().undo()
-    assert three.undo().undo().use(3) == three
+    assert three.undo().undo().use(3).current == 3 and three.use(3) == three
     with pytest.raises(CalibrationError, match="no calibration 4 in this bundle; expected one of 1, 2, 3"):
         three.use(4)
     with pytest.raises(CalibrationError, match="the bundle is not calibrated"):
         History().undo()
+
+
+def test_undo_also_undoes_the_choice_of_an_earlier_one():
+    three = history(*(calibration(seed=seed) for seed in range(3)))
+    assert three.use(1).undo() == three and three.use(1).use(2).undo().undo() == three
+    assert three.undo().use(3).undo() == three.undo()
+    assert three.use(1).earlier == (1, 2, 3)
 
 
 def test_after_an_undo_a_new_calibration_goes_back_to_what_it_replaced():
@@ -52,9 +61,11 @@ def test_after_an_undo_a_new_calibration_goes_back_to_what_it_replaced():
 def test_json_restores_it_and_damage_is_refused():
     two = history(calibration(), calibration(seed=1))
     stored = two.to_json()
-    assert History.from_json(stored) == two
+    assert History.from_json(stored) == two and two.earlier == (1,)
+    assert History.from_json({name: stored[name] for name in ("entries", "current")}) == replace(two, earlier=())
     for damaged in (
-        {}, [], {**stored, "current": 7}, {**stored, "more": 1}, {"entries": [{}], "current": None},
+        {}, [], {**stored, "current": 7}, {**stored, "earlier": [7]}, {**stored, "more": 1},
+        {"entries": [{}], "current": None},
         {**stored, "entries": [{**stored["entries"][0], "threshold": "x"}]},
     ):  # fmt: skip
         with pytest.raises(CalibrationError):
@@ -81,8 +92,10 @@ def test_other_or_fewer_groups_of_data_are_worse():
     assert worse(before, replace(now, groups=1)) == ["fewer groups of data: 1, before 5"]
     before, now = entries(calibration(), calibration(), ("monday", "tuesday"))
     assert worse(before, now) == ["other data: tuesday, before monday"]
-    assert worse(before, replace(now, source="monday")) == []
-    assert worse(replace(before, has_mask=True), replace(now, source="monday")) == ["no privacy mask, before with one"]
+    assert worse(before, replace(now, source="monday")) == ["other data: monday, has changed"]
+    assert worse(before, replace(now, fingerprint="of monday")) == [], "the folder was renamed"
+    masked, now = replace(before, has_mask=True), replace(now, fingerprint=before.fingerprint)
+    assert worse(masked, now) == ["no privacy mask, before with one"]
 
 
 def test_a_better_guarantee_needs_no_warning():

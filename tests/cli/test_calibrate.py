@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from PIL import Image
 
 from offnormal.bundle import load
 from offnormal.cli.main import run
+from offnormal.data.reuse import drop_copies
+from offnormal.verbs import calibrate
 
 
 @pytest.fixture
@@ -64,7 +67,7 @@ def test_undo_returns_to_the_calibration_before_and_use_to_any(bundle, normals, 
     assert load(bundle).calibration == first
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["before"]["number"] == 2
     assert run(["calibrate", str(bundle), "--undo"]) == 2
-    assert "nothing to undo: the bundle has calibration 1, its first; --use 2 or --use 3" in capsys.readouterr().err
+    assert "nothing to undo: none applied before 1; --use 2 or --use 3" in capsys.readouterr().err
     assert run(["calibrate", str(bundle), "--use", "3"]) == 0
     assert load(bundle).calibration == third
     assert "calibrate" in capsys.readouterr().out
@@ -75,6 +78,39 @@ def test_undo_returns_to_the_calibration_before_and_use_to_any(bundle, normals, 
     assert run(["list", "calibrations", str(bundle), "--json"]) == 0
     rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [(row["number"], row["is_current"]) for row in rows] == [(1, False), (2, False), (3, True)]
+
+
+def test_data_is_the_same_in_a_renamed_folder_and_other_data_in_the_same_folder(bundle, normals, tmp_path, capsys):
+    def worse(folder):
+        assert run(["calibrate", str(bundle), "--normal", str(folder), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)["worse"]
+
+    worse(shutil.copytree(normals / "tuesday", tmp_path / "a"))
+    assert worse(shutil.copytree(normals / "tuesday", tmp_path / "b")) == []
+    shutil.rmtree(tmp_path / "b")
+    for number, file in enumerate(sorted((normals / "monday").iterdir())[:12]):
+        (tmp_path / "b").mkdir(exist_ok=True)
+        shutil.copy(file, tmp_path / "b" / f"{number:02}.png")
+    assert [reason.partition(",")[0] for reason in worse(tmp_path / "b")] == [f"other data: {tmp_path / 'b'}"]
+
+
+def test_json_counts_what_was_read_and_skipped(bundle, normals, tmp_path, capsys):
+    folder = shutil.copytree(normals / "tuesday", tmp_path / "new")
+    (folder / "a.psd").write_bytes(b"x")
+    assert run(["calibrate", str(bundle), "--normal", str(folder), "--dry-run", "--json"]) == 0
+    values = json.loads(capsys.readouterr().out)
+    assert (values["read"], values["skipped_by_reason"]) == (12, {".psd file": 1})
+    assert [bad["path"] for bad in values["skipped"]] == [str(folder / "a.psd")]
+
+
+def test_undo_after_use_returns_to_the_one_that_applied(bundle, normals, capsys):
+    for name in ("monday", "tuesday"):
+        assert run(["calibrate", str(bundle), "--normal", str(normals / name)]) == 0
+    assert run(["calibrate", str(bundle), "--use", "1"]) == 0
+    assert run(["calibrate", str(bundle), "--undo"]) == 0
+    assert load(bundle).history.current == 3
+    assert run(["calibrate", "--help"]) == 0
+    assert "Undo the last --normal or --use" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("flags", [["--undo", "--use", "1"], ["--undo", "--rate", "5%"], ["--use", "1", "--dry-run"]])
@@ -102,6 +138,20 @@ def test_out_leaves_the_bundle_and_writes_a_copy_with_its_history(bundle, normal
     assert [entry.number for entry in load(copy).history.entries] == [1, 2, 3] and load(copy).history.current == 3
     assert contents(bundle) == before
     assert run(["predict", str(copy), str(normals / "tuesday")]) == 0
+
+
+def test_a_copy_that_another_program_writes_meanwhile_is_not_replaced(bundle, normals, tmp_path, monkeypatch):
+    copy = tmp_path / "copy"
+
+    def meanwhile(dataset):
+        other = load(bundle).copy()
+        other.replace_calibration(replace(other.calibration, created="then"), source="other")
+        other.save(copy)
+        return drop_copies(dataset)
+
+    monkeypatch.setattr(calibrate, "drop_copies", meanwhile)
+    assert run(["calibrate", str(bundle), "--normal", str(normals / "monday"), "--out", str(copy)]) == 0
+    assert [entry.source for entry in load(copy).history.entries] == ["fit", "other", str(normals / "monday")]
 
 
 def test_out_never_replaces_another_detector_or_other_files(bundle, fitted, normals, tmp_path, capsys):

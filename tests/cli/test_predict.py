@@ -120,9 +120,11 @@ def test_images_that_cannot_be_read_are_skipped_and_listed(fitted, parts, tmp_pa
     assert run([*arguments, "--json"]) == 2
     assert "zz.png" in capsys.readouterr().err
     assert run([*arguments, "--json", "--on-error", "skip"]) == 0
-    *good, bad = lines(capsys)
-    assert len(good) == 5
-    assert bad["item"].endswith("zz.png") and "empty" in bad["error"]
+    *good, counts = lines(capsys)
+    assert len(good) == counts["read"] == 5
+    (bad,) = counts["skipped"]
+    assert bad["path"].endswith("zz.png") and "empty" in bad["reason"]
+    assert counts["skipped_by_reason"] == {bad["kind"]: 1} == {"unreadable file": 1}
     assert run([*arguments, "--on-error", "skip", "--exit-code", "--threshold", "1e9"]) == 1
 
 
@@ -199,8 +201,9 @@ def test_bad_videos_are_named_or_skipped(fitted, footage, tmp_path, capsys):
     assert "bad.mp4" in error and "--on-error skip" in error
     assert run([*arguments, "--on-error", "skip", "--exit-code", "--json"]) == 1
     captured = capsys.readouterr()
-    good, bad = [json.loads(line) for line in captured.out.splitlines()]
-    assert good["item"].endswith("b.mp4") and bad["item"].endswith("bad.mp4") and "bad.mp4" in captured.err
+    good, counts = [json.loads(line) for line in captured.out.splitlines()]
+    (bad,) = counts["skipped"]
+    assert good["item"].endswith("b.mp4") and bad["path"].endswith("bad.mp4") and "bad.mp4" in captured.err
 
 
 def test_frame_folders_assume_a_rate_and_warn(fitted, footage, tmp_path, capsys):

@@ -249,3 +249,23 @@ def test_two_programs_cannot_share_a_folder(config, capsys):
     finally:
         program.send_signal(signal.SIGTERM)
         finish(program)
+
+
+@pytest.mark.slow
+def test_without_free_file_descriptors_events_continue_and_the_log_stays_short(config):
+    """A hundred cameras that never answer hold sockets, of which there can be 64."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as server:
+        url = f"rtsp://127.0.0.1:{server.getsockname()[1]}"
+        values = json.loads(config.read_text())
+        values["cameras"] += [{"name": f"dead{number}", "source": f"{url}/{number}"} for number in range(100)]
+        config.write_text(json.dumps(values))
+        program = start(config, code=limit + "from offnormal.cli.main import main; main()")
+        opened = json.loads(program.stdout.readline())
+        time.sleep(15)
+        program.send_signal(signal.SIGTERM)
+        events, err = finish(program)
+    assert program.returncode == 0, err
+    assert [event["state"] for event in events if event["id"] == opened["id"]] == ["closed"]
+    assert "Too many open files" in err and "Traceback" not in err
+    assert len(err.splitlines()) < 4 * len(values["cameras"]), err

@@ -120,3 +120,29 @@ def test_an_expression_that_does_not_match_every_image_names_the_first(dataset, 
 def test_a_bad_expression_is_explained(dataset):
     with pytest.raises(DataError, match=r"expected 'folder' or a regular expression \(.*unterminated"):
         dataset.with_group_by("lot(")
+
+
+def lots(root, *groups):
+    return tuple(image(root / f"{number}-{group}.png") for number, group in enumerate(groups))
+
+
+def test_no_group_is_in_training_and_calibration(tmp_path, caplog):
+    dataset = Dataset(
+        name="d",
+        layout="folder",
+        root=tmp_path,
+        train=lots(tmp_path, "a", "b", "b"),
+        calibration=lots(tmp_path / "held", "b", "c", "b"),
+    )
+    assert dataset.with_group_by(None) is dataset and not caplog.messages
+    grouped = dataset.with_group_by(r"-(\w)")
+    assert [item.group for item in grouped.train] == ["a", "b", "b", "b", "b"]
+    assert [item.group for item in grouped.calibration] == ["c"]
+    assert caplog.messages == [
+        f"{tmp_path}: 1 group is in training and calibration (b): 2 images of calibration are used for training, so "
+        "that no group is in both"
+    ]
+    caplog.clear()
+    everywhere = dataset.with_group_by("-").with_group_by(None)
+    assert (len(everywhere.train), everywhere.calibration) == (6, ())
+    assert caplog.messages[0].endswith("no group is in both; none is left, so that training data is held out instead")

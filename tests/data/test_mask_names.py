@@ -1,6 +1,6 @@
 from PIL import Image
 
-from offnormal.data.mask_names import marks_anything, masks_beside, masks_in, without_masks
+from offnormal.data.mask_names import marks_anything, masks_beside, masks_in, meanings_of_folder, without_masks
 from tests.data.tree import draw
 
 
@@ -29,3 +29,34 @@ def test_a_mask_marks_something_if_a_pixel_is_above_zero(tmp_path):
     assert [marks_anything(tmp_path / "some.png"), marks_anything(tmp_path / "none.png"), marks_anything(None)] == [
         True, False, False,
     ]  # fmt: skip
+
+
+def photo(path):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.linear_gradient("L").save(path)
+
+
+def test_photos_in_a_folder_that_says_mask_are_images(tmp_path):
+    photo(tmp_path / "bad_label/1.png")
+    photo(tmp_path / "label/1.png")
+    draw(tmp_path, "masks/1.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/1.txt").write_text("0 0.5 0.5 0.1 0.1")
+    meanings = {name: meanings_of_folder(tmp_path / name) for name in ("bad_label", "label", "masks", "labels")}
+    assert meanings == {"bad_label": ["anomalous"], "label": [], "masks": ["mask"], "labels": []}
+    assert [path.parent.name for path in without_masks(tmp_path)] == ["bad_label", "label"]
+
+
+def test_two_files_of_a_name_are_a_mask_and_its_image_by_the_content_of_each(tmp_path):
+    for name in ("a/1.jpg", "a/2.jpg", "b/1.jpg", "b/1.png", "a/2.png", "c/1.png"):  # b: the same photo twice
+        photo(tmp_path / name)
+    draw(tmp_path, "a/1.png", "c/1.bmp")
+    images = sorted(path for path in tmp_path.rglob("*") if path.is_file())
+    assert (
+        masks_beside(images)
+        == masks_beside(images, "")
+        == {
+            tmp_path / "a/1.jpg": tmp_path / "a/1.png",
+            tmp_path / "c/1.png": tmp_path / "c/1.bmp",
+        }
+    )

@@ -6,8 +6,8 @@ from PIL import Image
 from scipy import ndimage
 
 from offnormal.data import masks
-from offnormal.data.masks import check_mask, count_regions, mask_notes, name_some, read_mask, resize_mask, scale_mask
-from offnormal.errors import DataError
+from offnormal.data.masks import MaskSummary, check_mask, count_regions, read_mask, scale_mask
+from offnormal.errors import DataError, name_some
 from offnormal.sources.mask import open_mask
 from offnormal.types import InputSpec, Resize
 
@@ -82,25 +82,32 @@ def test_masks_are_enlarged_to_blocks():
 
 
 def test_padding_is_not_marked_and_a_crop_keeps_the_center():
-    mask = resize_mask(np.ones((20, 80), np.bool_), LETTERBOX)
+    mask, _ = check_mask(np.ones((20, 80), np.bool_), LETTERBOX, "m.png")
     assert mask.sum() == 12 * 48
     assert mask[10:22].all()
     wide = np.zeros((64, 128), np.bool_)
     wide[:, 32:96] = True
-    assert resize_mask(wide, CENTER).all()
+    assert check_mask(wide, CENTER, "m.png")[0].all()
 
 
 def test_a_smaller_mask_of_the_same_shape_is_scaled_and_another_shape_refused():
     marked = np.zeros((32, 43), np.bool_)  # of 64x85, rounded
     marked[8:16, 20:30] = True
     mask, check = check_mask(marked, SPEC, "m.png", image_size=(64, 85))
-    np.testing.assert_array_equal(mask, resize_mask(marked, SPEC))
+    np.testing.assert_array_equal(mask, check_mask(marked, SPEC, "m.png")[0])
     assert check.scaled_from == ((32, 43), (64, 85))
     (note,) = mask_notes([check])
     assert note == "1 of 1 mask has another size than its image, and was scaled: m.png (the first from 32x43 to 64x85)"
     for size in ((43, 32), (32, 64), (64, 64)):
         with pytest.raises(DataError, match=rf"m\.png: the mask has 32x43 pixels, its image {size[0]}x{size[1]}; exp"):
             check_mask(marked, SPEC, "m.png", image_size=size)
+
+
+def mask_notes(checks):
+    summary = MaskSummary()
+    for check in checks:
+        summary.add(check)
+    return summary.notes()
 
 
 def checked(name, marked, label=1):
@@ -134,6 +141,16 @@ def test_a_changed_number_of_regions_is_reported():
     assert note.startswith("the masks have 3 regions, at input size 2: close regions merge")
 
 
+def test_the_regions_of_a_mask_are_counted_once_at_its_size(monkeypatch):
+    sizes, label = [], ndimage.label
+    monkeypatch.setattr(ndimage, "label", lambda mask, **options: sizes.append(mask.shape) or label(mask, **options))
+    marked = np.zeros((64, 96), np.bool_)
+    marked[7, 3:60] = True
+    assert check_mask(marked, SPEC, "m.png")[1].regions == 1
+    assert check_mask(marked, InputSpec(size=(64, 96)), "m.png")[1].resized_regions == 1
+    assert sizes == [(64, 96), (8, 12), (64, 96)]
+
+
 def test_jpeg_masks_of_0_and_1_keep_their_region(tmp_path):
     marks = np.zeros((64, 64), np.uint8)
     marks[16:40, 24:48] = 1
@@ -144,3 +161,20 @@ def test_jpeg_masks_of_0_and_1_keep_their_region(tmp_path):
 def test_three_names_are_enough():
     assert name_some(["a", "b"]) == "a, b"
     assert name_some(map(str, range(1200))) == "0, 1, 2, and 1,197 more"
+
+
+@pytest.mark.parametrize(
+    ("mask", "image", "is_accepted"),
+    [
+        ((10, 1000), (10, 1099), False),  # wide
+        ((1000, 10), (1099, 10), False),  # tall
+        ((3, 333), (10, 1000), True),
+        ((1079, 1920), (1080, 1920), True),
+        ((1920, 1080), (1080, 1920), False),
+        ((540, 961), (1080, 1920), True),
+    ],
+)
+def test_the_aspect_ratio_of_a_mask_is_checked_on_both_axes(mask, image, is_accepted):
+    from offnormal.data.masks import _is_same_aspect
+
+    assert _is_same_aspect(mask, image) == _is_same_aspect(image, mask) == is_accepted

@@ -58,6 +58,11 @@ def test_the_advised_options_read_the_tree(names, counts, option, tmp_path):
         ("good/1.png", "2.png"),
         ("lot 1/2024/test/3.png",),
         ("1.png", "1_mask.png"),
+        ("lot 1/1.png", "lot 1/NG_front/1.png"),
+        ("lot1/1.png", "lot1_bad/1.png"),
+        ("partA/1.png", "brokenParts/1.png"),
+        ("1.png", "testset/1.png"),
+        ("img_1.png", "img_2_NG.png"),
     ],
 )
 def test_one_name_at_any_depth_is_enough(names, tmp_path):
@@ -72,14 +77,18 @@ def test_masks_with_the_names_of_jpegs_are_seen_by_their_content(tmp_path):
     for index in range(3):
         Image.linear_gradient("L").save(tmp_path / f"{index}.jpg")
         Image.new("L", (256, 256)).save(tmp_path / f"{index}.png")
-    with pytest.raises(DataError, match="3 files and 3 masks beside them"):
+    with pytest.raises(DataError, match="3 files and 3 masks beside them") as error:
         open_datasets(tmp_path)
+    (dataset,) = open_datasets(**advised(error))
+    assert [item.path.suffix for item in dataset.train] == [".jpg"] * 3
     for index in range(3):
         Image.linear_gradient("L").save(tmp_path / f"{index}.png")
     assert len(open_datasets(tmp_path)[0].train) == 6
 
 
-@pytest.mark.parametrize("names", [("good/1.png",), ("lot 1/ok/1.png", "lot 2/OK/1.png"), ("a_gt.png", "b.png")])
+@pytest.mark.parametrize(
+    "names", [("good/1.png",), ("lot 1/ok/1.png", "lot 2/OK/1.png"), ("a_gt.png", "b.png"), ("good_1/ng 1.png",)]
+)
 def test_names_that_agree_with_normal_are_accepted(names, tmp_path):
     assert len(open_datasets(draw(tmp_path / "test", *names))[0].train) == len(names)
 
@@ -87,6 +96,20 @@ def test_names_that_agree_with_normal_are_accepted(names, tmp_path):
 def test_the_named_folder_itself_may_have_any_name(tmp_path):
     root = draw(tmp_path, "train/bad/masks/1.png")
     assert len(open_datasets(normal=root / "train/bad/masks")[0].train) == 1
+
+
+def test_bad_images_among_others_are_named(tmp_path):
+    root = draw(tmp_path, "ok_1.png", "ok_2.png", "NG_3.png", "kratzer-4.png")
+    with pytest.raises(
+        DataError, match=r"anomalous by name: kratzer-4\.png, NG_3\.png\nMove the normal ones to a folder"
+    ):
+        open_datasets(root)
+
+
+def test_photos_of_labels_are_normal_images(tmp_path):
+    (tmp_path / "label_printer").mkdir()
+    Image.linear_gradient("L").save(tmp_path / "label_printer/1.png")
+    assert len(open_datasets(tmp_path)[0].train) == 1
 
 
 def test_a_named_layout_reads_all_with_a_warning(tmp_path, caplog):

@@ -5,6 +5,7 @@ import pytest
 
 from offnormal.data import unread
 from offnormal.data.dataset import Dataset
+from offnormal.data.open import open_datasets
 from offnormal.data.unread import count_reasons, describe_counts, list_masks, list_unread, skipped_near, with_unread
 from tests.data.tree import draw
 from tests.items import image
@@ -41,6 +42,48 @@ def test_everything_passed_over_has_a_reason(tmp_path):
     }
     reasons = [skip.reason for skip in list_unread([tmp_path], [])]
     assert all(str(tmp_path) in reason for reason in reasons)
+
+
+def test_images_and_videos_of_no_use_to_the_dataset_are_listed(tmp_path):
+    draw(
+        tmp_path, "train/good/0.png", "train/good/1.png", "test/hole/0.png", "test/good/0.png", "extra/2.png",
+        "ground_truth/hole/0_mask.png", "ground_truth/hole/7_mask.png", "ground_truth/good/0_mask.png",
+        "cover.png", "frames/a/1.png", "frames/a_gt/2.png", "extra/2_mask.png",
+        "clips/jpeg/1.png",
+    )  # fmt: skip
+    (tmp_path / "tour.mp4").write_bytes(b"x")
+    (tmp_path / "scan.tif").write_bytes(b"x")
+    (dataset,) = open_datasets(tmp_path)
+    used = [item.path for item in (*dataset.train, *dataset.test)]
+    used += [
+        tmp_path / "frames/a",
+        tmp_path / "scan.tif[2]",
+        tmp_path / "clips/a.mp4",
+        tmp_path / "ground_truth/hole/0_mask.png",
+    ]
+    listed = list_unread([tmp_path], used)
+    assert {skip.path.relative_to(tmp_path).as_posix(): skip.kind for skip in listed} == {
+        "extra/2.png": "unused image",
+        "cover.png": "unused image",
+        "tour.mp4": "unused video",
+        "ground_truth/hole/7_mask.png": "mask without an image",
+    }
+    assert all(str(skip.path) in skip.reason for skip in listed)
+    assert describe_counts(4, ("image", "images"), listed) == (
+        "read 4 images, skipped 4: 2 unused images, 1 mask without an image, 1 unused video"
+    )
+
+
+def test_masks_in_a_folder_of_masks_belong_to_images_of_the_same_name(tmp_path):
+    draw(tmp_path, "test/a/1.png", "masks/1.png", "masks/2.png", "clip_gt/001.png", "beside/3.png", "beside/3_mask.png")
+    kinds = {
+        skip.path.name: skip.kind
+        for folder in ("masks", "clip_gt", "beside")
+        for skip in list_unread(
+            [tmp_path / folder], [tmp_path / "test/a/1.png", tmp_path / "clip", tmp_path / "beside/3.png"]
+        )
+    }
+    assert kinds == {"2.png": "mask without an image"}
 
 
 @pytest.fixture

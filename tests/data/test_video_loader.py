@@ -316,6 +316,7 @@ def test_masks_are_those_of_the_targets_and_empty_for_videos_without(masked, sto
         assert batch.masks.shape == (8, *SIZE)
         assert [np.flatnonzero(mask[0]).tolist() for mask in batch.masks] == [[0], [2], [1], [3], [2], [4], [], []]
         assert marks.closed
+        assert loader.mask_summary.count == 5  # a mask that is read for two clips counts once
 
 
 def test_masks_are_resized_like_frames(masked):

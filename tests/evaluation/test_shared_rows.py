@@ -43,12 +43,11 @@ def test_videos_groups_images_or_stretches_of_one_video_are_drawn(tmp_path):
         return drawn_units(tables(unit, folder)[0])
 
     units = drawn(Unit.FRAME, video_run(tmp_path / "v", videos=3, frames=10))
-    assert (units.noun, units.count, units.are_videos) == ("videos", 3, True)
+    assert (units.noun, units.count) == ("videos", 3)
     assert units.number.tolist() == [0] * 10 + [1] * 10 + [2] * 10
     assert [rows.tolist() for rows in units.rows()] == [list(range(start, start + 10)) for start in (0, 10, 20)]
     units = drawn(Unit.FRAME, video_run(tmp_path / "one", videos=1, frames=60))
     assert "stretches" in units.noun and units.count == BLOCKS and (np.bincount(units.number) == 3).all()
-    assert not units.are_videos
     units = drawn(Unit.IMAGE, image_run(tmp_path / "i"))
     assert (units.noun, units.count) == ("images", 61)
     units = drawn(Unit.IMAGE, image_run(tmp_path / "g", groups=7))

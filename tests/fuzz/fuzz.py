@@ -9,20 +9,23 @@ from __future__ import annotations
 import argparse
 import contextlib
 import faulthandler
+import mmap
 import os
 import signal
-import subprocess
+import struct
 import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
-from tests.fuzz.readers import READERS, Reader
+from tests.fuzz.reader import Reader
+from tests.fuzz.readers import READERS
 
-LIMIT_S = 60  # for one input; a loaded machine is slow
+LIMIT_S = 60.0  # for one input; a loaded machine is slow
 _MEMORY_BYTES = 4 << 30  # more than this at once is a failure
 
 
@@ -30,25 +33,27 @@ class Hang(BaseException):
     """An input took longer than the limit."""
 
 
-def failures_of(reader: Reader, seeds: range, *, on_start=lambda _: None) -> Iterator[tuple[int, BaseException]]:
+def failures_of(
+    reader: Reader, seeds: range, *, limit_s: float = LIMIT_S, on_start: Callable[[int], None] = lambda _: None
+) -> Iterator[tuple[int, BaseException]]:
     """Yield the seeds whose inputs end in anything but a result or an OffnormalError."""
     with _limited_memory():
         for seed in seeds:
             on_start(seed)
             try:
-                with _deadline():
+                with _deadline(limit_s):
                     reader.attempt(seed)
             except (Exception, Hang) as error:  # noqa: BLE001 - this is what is looked for
                 yield seed, error
 
 
 @contextlib.contextmanager
-def _deadline() -> Iterator[None]:
+def _deadline(limit_s: float) -> Iterator[None]:
     def give_up(_signal: int, _frame: FrameType | None) -> None:
-        raise Hang(f"took more than {LIMIT_S} s")
+        raise Hang(f"took more than {limit_s} s")
 
     previous = signal.signal(signal.SIGALRM, give_up)
-    signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
     try:
         yield
     finally:
@@ -69,46 +74,76 @@ def _limited_memory() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, previous)
 
 
-def _work(name: str, seeds: range, state: Path, failures: Path) -> None:
-    """Work through seeds in this process; `state` has the seed in progress."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    with tempfile.TemporaryDirectory() as folder, state.open("r+b", buffering=0) as progress:
-        reader = READERS[name](Path(folder) / name)
+class Progress:
+    """What a child process has done, in memory that it shares with its parent: it may end at any time."""
 
-        def start(seed: int) -> None:
-            faulthandler.dump_traceback_later(3 * LIMIT_S, exit=True)  # code of libraries that ignores signals
-            os.pwrite(progress.fileno(), b"%20d" % seed, 0)
+    _FORMAT = "qq"
 
-        for seed, error in failures_of(reader, seeds, on_start=start):
-            (failures / f"{name}-{seed}.txt").write_text("".join(traceback.format_exception(error)), errors="replace")
-            with contextlib.suppress(Exception, Hang), _deadline():
-                reader.attempt(seed, keep=failures)
-        os.pwrite(progress.fileno(), b"%20d" % seeds.stop, 0)
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, struct.calcsize(self._FORMAT))
+
+    def write(self, seed: int, refused: int) -> None:
+        """seed: in progress. refused: inputs before it that ended in an explained error."""
+        struct.pack_into(self._FORMAT, self._memory, 0, seed, refused)
+
+    def read(self) -> tuple[int, int]:
+        """The seed in progress, and the number of inputs refused."""
+        seed, refused = struct.unpack_from(self._FORMAT, self._memory)
+        return seed, refused
 
 
-def _supervise(name: str, seeds: range, failures: Path) -> tuple[int, float]:
-    """Run children until all seeds are done; return the number of failures and the seconds."""
-    before, start_s, crashes = set(failures.glob(f"{name}-*.txt")), time.monotonic(), 0
-    with tempfile.NamedTemporaryFile() as state:
-        first = seeds.start
-        while first < seeds.stop:
-            Path(state.name).write_bytes(b"%20d" % (first - 1))
-            code = subprocess.run(
-                [sys.executable, "-m", "tests.fuzz.fuzz", "--child", state.name, "--seeds", f"{first}:{seeds.stop}",
-                 "--failures", str(failures), name],
-                stderr=subprocess.DEVNULL, check=False,
-            ).returncode  # fmt: skip
-            reached = int(Path(state.name).read_bytes())
-            if reached < first:
-                raise SystemExit(f"{name}: the fuzzer itself failed (exit code {code})")
-            if reached < seeds.stop:
-                crashes += 1
-                (failures / f"{name}-{reached}.txt").write_text(f"the process ended with exit code {code}\n")
-            first = reached + 1
-    after = set(failures.glob(f"{name}-*.txt"))
-    for path in sorted(after - before):
-        _say(f"FAILED {path}: {path.read_text(errors='replace').strip().splitlines()[-1][:150]}")
-    return len(after - before), time.monotonic() - start_s
+def _work(
+    kind: type[Reader], name: str, seeds: range, folder: Path, failures: Path, progress: Progress, limit_s: float
+) -> None:
+    """Work through seeds in this process."""
+    warnings.simplefilter("ignore")
+    reader = kind(folder)
+
+    def start(seed: int) -> None:
+        faulthandler.dump_traceback_later(3 * limit_s, exit=True)  # code of libraries that ignores signals
+        progress.write(seed, reader.refused)
+
+    for seed, error in failures_of(reader, seeds, limit_s=limit_s, on_start=start):
+        (failures / f"{name}-{seed}.txt").write_text("".join(traceback.format_exception(error)), errors="replace")
+        with contextlib.suppress(Exception, Hang), _deadline(limit_s):
+            reader.attempt(seed, keep=failures)
+    progress.write(seeds.stop, reader.refused)
+
+
+def supervise(
+    kind: type[Reader], name: str, seeds: range, failures: Path, *, limit_s: float = LIMIT_S
+) -> tuple[list[int], int]:
+    """Run children until all seeds are done; return the seeds that failed, and the number of inputs refused."""
+    for seed in _failed(name, seeds, failures):  # in an earlier run
+        (failures / f"{name}-{seed}.txt").unlink()
+    first, refused = seeds.start, 0
+    while first < seeds.stop:
+        progress = Progress()
+        progress.write(first - 1, 0)
+        with tempfile.TemporaryDirectory() as folder:
+            child = os.fork()
+            if child == 0:
+                code = 1
+                try:
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+                    _work(kind, name, range(first, seeds.stop), Path(folder) / name, failures, progress, limit_s)
+                    code = 0
+                finally:
+                    os._exit(code)
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        reached, refusals = progress.read()
+        refused += refusals
+        if reached < first:
+            raise SystemExit(f"{name}: the fuzzer itself failed (exit code {code})")
+        if reached < seeds.stop:
+            (failures / f"{name}-{reached}.txt").write_text(f"the process ended with exit code {code}\n")
+        first = reached + 1
+    return _failed(name, seeds, failures), refused
+
+
+def _failed(name: str, seeds: range, failures: Path) -> list[int]:
+    numbers = (path.stem.removeprefix(f"{name}-") for path in failures.glob(f"{name}-*.txt"))
+    return sorted(int(number) for number in numbers if number.isdigit() and int(number) in seeds)
 
 
 def _say(text: str) -> None:
@@ -122,19 +157,20 @@ def main() -> int:
     parser.add_argument("readers", nargs="*", help=f"any of {', '.join(READERS)}; default: all")
     parser.add_argument("--seeds", default="0:1000", help="FROM:TO, or a number of seeds")
     parser.add_argument("--failures", type=Path, default=Path("fuzz_failures"))
-    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     first, _, last = options.seeds.rpartition(":")
     seeds = range(int(first or 0), int(last))
     options.failures.mkdir(parents=True, exist_ok=True)
-    if options.child is not None:
-        _work(options.readers[0], seeds, options.child, options.failures)
-        return 0
     total = 0
     for name in options.readers or READERS:
-        failed, seconds = _supervise(name, seeds, options.failures)
-        total += failed
-        _say(f"{name}: {len(seeds):,} inputs, {failed} failed, {seconds:.0f} s")
+        start_s = time.monotonic()
+        failed, refused = supervise(READERS[name], name, seeds, options.failures)
+        total += len(failed)
+        for seed in failed:
+            path = options.failures / f"{name}-{seed}.txt"
+            _say(f"FAILED {path}: {path.read_text(errors='replace').strip().splitlines()[-1][:150]}")
+        seconds = time.monotonic() - start_s
+        _say(f"{name}: {len(seeds):,} inputs, {refused:,} refused, {len(failed)} failed, {seconds:.0f} s")
     _say(f"next: SEEDS={seeds.stop}:{seeds.stop + len(seeds)}")
     return 1 if total else 0
 

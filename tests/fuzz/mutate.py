@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import re
+import sqlite3
 import zipfile
 from collections.abc import Callable, Sequence
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -74,7 +78,7 @@ _BYTE_MUTATIONS: tuple[Callable[[bytearray, Random, Sequence[bytes]], None], ...
 
 def mutate_values(values: Any, random: Random) -> Any:
     """Change one or two values or keys of plain data; returns a copy."""
-    copy = json.loads(json.dumps(values))
+    copy = _copy(values)
     for _ in range(random.choice((1, 1, 2))):
         places = list(_places(copy))
         if not places:
@@ -87,7 +91,7 @@ def mutate_values(values: Any, random: Random) -> Any:
             container[random.choice(("x", "", str(key).upper(), str(key) + "_"))] = container.pop(key)
         elif change == 2:
             other, other_key = random.choice(places)
-            container[key] = json.loads(json.dumps(other[other_key])) if other_key in _keys(other) else None
+            container[key] = _copy(other[other_key]) if other_key in _keys(other) else None
         elif change == 3 and isinstance(container, list):
             container[:] = container * random.choice((0, 2, 20))
         elif change == 4 and isinstance(container[key], int | float) and not isinstance(container[key], bool):
@@ -95,6 +99,10 @@ def mutate_values(values: Any, random: Random) -> Any:
         else:
             container[key] = random.choice(ODD_VALUES)
     return copy
+
+
+def _copy(values: Any) -> Any:
+    return json.loads(json.dumps(values))
 
 
 def _keys(container: Any) -> Sequence[Any]:
@@ -113,9 +121,17 @@ def mutate_json(text: str, random: Random) -> bytes:
     return json.dumps(mutate_values(json.loads(text), random)).encode()
 
 
+_FastDumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+_parse_yaml = cache(yaml.safe_load)
+
+
 def mutate_yaml(text: str, random: Random) -> bytes:
     """Change the values of a YAML document, and sometimes its tags and aliases."""
-    dumped = yaml.safe_dump(mutate_values(yaml.safe_load(text), random), sort_keys=False)
+    changed = mutate_values(_parse_yaml(text), random)
+    try:
+        dumped = yaml.dump(changed, Dumper=_FastDumper, sort_keys=False)
+    except UnicodeEncodeError:  # names that are not Unicode
+        dumped = yaml.safe_dump(changed, sort_keys=False)
     trick = random.randrange(12)
     if trick == 0:
         dumped = dumped.replace(": ", random.choice((": !!int ", ": !!binary ", ": !!timestamp ", ": &a ", ": *a ")), 1)
@@ -124,6 +140,59 @@ def mutate_yaml(text: str, random: Random) -> bytes:
     elif trick == 2:
         dumped += "deep: " + "[" * random.choice((50, 2000, 50_000))
     return dumped.encode("utf-8", "surrogateescape")
+
+
+def mutate_lines(data: bytes, random: Random) -> bytes:
+    """Change the values of one line of JSON, or one cell of a table; or lose, repeat, or cut a line."""
+    lines = data.decode().splitlines(keepends=True)
+    number = random.randrange(len(lines))
+    change = random.randrange(6)
+    if change == 0:
+        lines[number : number + 1] = lines[number : number + 1] * random.choice((0, 2, 3))
+    elif change == 1:
+        lines[number] = lines[number][: random.randrange(len(lines[number]) + 1)]
+    elif lines[number].startswith(("{", "[")):
+        lines[number] = mutate_json(lines[number], random).decode() + "\n"
+    else:
+        cells = re.split(r"([,;\t\n])", lines[number])
+        values = (*map(str, ODD_VALUES), *cells, *re.split(r"[,;\t\n]", random.choice(lines)))
+        cells[2 * random.randrange((len(cells) + 1) // 2)] = random.choice(values)
+        lines[number] = "".join(cells)
+    return "".join(lines).encode("utf-8", "surrogateescape")
+
+
+def mutate_database(data: bytes, random: Random) -> bytes:
+    """Change one to three cells of an SQLite file, most of them what JSON in them says."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        database.deserialize(b"".join((data[:18], b"\1\1", data[20:])))  # memory has no write-ahead log
+        tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for _ in range(random.choice((1, 1, 3))):
+            table = random.choice(tables)
+            columns = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+            rows = database.execute(f"SELECT rowid, * FROM {table}").fetchall()
+            if not rows:
+                continue
+            row, column = random.choice(rows), random.randrange(len(columns))
+            cell = row[1 + column]
+            if isinstance(cell, str) and cell.startswith('{"') and random.random() < 0.8:
+                value = mutate_json(cell, random).decode()
+            else:
+                value = random.choice((*_CELLS, cell and str(cell)[:-1], random.choice(rows)[1 + column]))
+            with contextlib.suppress(sqlite3.Error):  # a rule of the table
+                database.execute(f"UPDATE {table} SET {columns[column]} = ? WHERE rowid = ?", (value, row[0]))
+        if random.random() < 0.1:
+            database.execute(random.choice(_STATEMENTS))
+        database.commit()
+        changed = database.serialize()
+    return changed[:18] + data[18:20] + changed[20:]
+
+
+_CELLS = (None, 0, -1, 2**62, 1.5, "", "x", "\0", "é", b"", b"\xff\xfe", b"{}", "[]", "{", "closed", "[" * 5000)
+_STATEMENTS = (
+    "DROP TABLE waiting", "DROP TABLE held", "DROP INDEX in_order", "PRAGMA user_version = 7",
+    "ALTER TABLE waiting RENAME COLUMN message TO text", "ALTER TABLE held ADD COLUMN more TEXT",
+    "DROP TABLE dropped", "DROP TABLE damaged", "CREATE TABLE x (y)", "INSERT INTO dropped VALUES ('webhook', 'x')",
+)  # fmt: skip
 
 
 def mutate_archive(data: bytes, random: Random, others: Sequence[bytes]) -> bytes:
@@ -149,6 +218,10 @@ def mutate_file(name: str, data: bytes, random: Random, others: Sequence[bytes])
             return mutate_json(data.decode(), random)
         if name.endswith(".yaml"):
             return mutate_yaml(data.decode(), random)
+        if name.endswith((".jsonl", ".csv")):
+            return mutate_lines(data, random)
+        if name.endswith(".db"):
+            return mutate_database(data, random)
         if name.endswith(".npz"):
             return mutate_archive(data, random, others)
     return mutate_bytes(data, random, others)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from offnormal.metrics.streams import Stream, join_series
+from offnormal.metrics.streams import Stream, divide_by_labels, join_series
 from offnormal.metrics.video import FrameScores
 
 
@@ -28,3 +28,16 @@ def test_the_clock_restarts_after_a_gap_of_unknown_length():
     joined = join_series(videos, Stream((0, 1), (None,)))
     assert joined.restarts == {10, 15} and joined.clock.seconds == pytest.approx(2.0)
     assert joined.labels.tolist() == [False] * 10 + [True] * 10
+
+
+def test_a_video_without_labels_does_not_cost_those_of_the_others():
+    videos = [
+        video("a", 5, labels=[0] * 5),
+        video("b", 5, labels=[1] * 5),
+        video("c", 5),
+        video("d", 5, labels=[0] * 5),
+    ]
+    parts = divide_by_labels(videos, Stream((0, 1, 2, 3), (1.0, 2.0, None)))
+    assert parts == [Stream((0, 1), (1.0,)), Stream((2,), ()), Stream((3,), ())]
+    assert [join_series(videos, part).labels is not None for part in parts] == [True, False, True]
+    assert divide_by_labels(videos, Stream((1, 0), (3.0,))) == [Stream((1, 0), (3.0,))]

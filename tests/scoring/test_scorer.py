@@ -51,6 +51,17 @@ def test_the_peak_is_the_maximum_of_the_map_or_the_score():
     assert map_peaks(Scores(np.array([1.0, 2.0]), None)).tolist() == [1, 2]
 
 
+def test_more_threads_than_the_machine_can_start_are_not_started(caplog, monkeypatch):
+    monkeypatch.setattr("offnormal.scoring.scorer.os.cpu_count", lambda: 96)
+    before = torch.get_num_threads()
+    try:
+        choose_device("cpu", 10**6)
+        assert torch.get_num_threads() == 96
+    finally:
+        torch.set_num_threads(before)
+    assert "threads: 1000000 set, 96 used: this machine has 96 cores" in caplog.text
+
+
 def test_devices_are_chosen_and_checked():
     assert choose_device("cpu").type == "cpu"
     assert choose_device("auto").type in ("cpu", "cuda")

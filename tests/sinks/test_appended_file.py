@@ -158,6 +158,14 @@ def test_each_message_is_one_row_under_one_header(tmp_path):
     assert (rows[0]["detail"], rows[0]["problems"], rows[0]["duration_s"]) == ('a "b", c d', "x; y", "12.5")
 
 
+def test_a_header_that_was_cut_off_is_written_again(tmp_path):
+    path = tmp_path / "e.csv"
+    path.write_bytes(b"id,transi")
+    for number in range(2):
+        csv_sink(path).deliver(message(number))
+    assert [row["id"] for row in csv_rows(path)] == [message(number).event.id for number in range(2)]
+
+
 def test_a_row_is_written_once_and_a_partial_one_is_removed(tmp_path):
     path = tmp_path / "e.csv"
     csv_sink(path).deliver(message(0))

@@ -47,6 +47,12 @@ def test_a_full_spool_drops_the_oldest_opened_message_first(spool):
     assert spool.count_dropped("a") == 3 and spool.count_dropped("b") == 0
 
 
+def test_a_repeated_message_drops_no_other(spool):
+    for number in [0, 1, 2, 3, 3, 3]:
+        spool.put(message(number), ["a"])
+    assert drained(spool, "a") == [message(number) for number in range(4)] and spool.count_dropped("a") == 0
+
+
 def test_a_refused_message_stays_and_is_not_sent_again(spool):
     for number in range(6):
         spool.put(message(number), ["a"])
@@ -93,7 +99,7 @@ def test_a_damaged_file_is_renamed(tmp_path, caplog):
 
 def test_an_unreadable_message_blocks_no_other(spool, caplog):
     spool.put(message(0), ["a"])
-    spool._db.execute("UPDATE waiting SET message = replace(message, '\"format_version\": 2', '\"format_version\": 9')")
+    spool._db.execute("UPDATE waiting SET message = replace(message, '\"format_version\": 3', '\"format_version\": 9')")
     spool._db.commit()
     spool.put(message(1), ["a"])
     assert drained(spool, "a") == [message(1)] and spool.count_refused("a") == 1
@@ -129,7 +135,7 @@ def test_the_file_is_plain_sqlite(spool):
 DEEP = "[" * 100_000
 
 
-@pytest.mark.parametrize("content", [DEEP, b"\xff\xfe", "{}", "[]", "null", 7, '{"format_version": 2}'])
+@pytest.mark.parametrize("content", [DEEP, b"\xff\xfe", "{}", "[]", "null", 7, '{"format_version": "\\udce9"}'])
 def test_a_damaged_held_event_is_set_aside_and_the_others_are_delivered(tmp_path, caplog, content):
     path = tmp_path / "s.db"
     spool = Spool(path)
@@ -147,7 +153,7 @@ def test_a_damaged_held_event_is_set_aside_and_the_others_are_delivered(tmp_path
         assert database.execute("SELECT count(*) FROM damaged").fetchone() == (2,)
 
 
-@pytest.mark.parametrize("content", [DEEP, b"\xff\xfe", "{}", 7])
+@pytest.mark.parametrize("content", [DEEP, b"\xff\xfe", "{}", 7, '{"transition": "\\udce9"}'])
 def test_a_damaged_message_blocks_no_other(tmp_path, caplog, content):
     spool = Spool(tmp_path / "s.db")
     for number in range(3):
@@ -175,6 +181,35 @@ def test_rows_of_a_damaged_file_that_can_be_read_are_not_lost(tmp_path, caplog):
     assert 150 < len(messages) < 200 and spool.held_events() == [(event(900), None)]
     assert messages == [each for each in sent if each in messages]
     assert (tmp_path / "s.db.damaged").exists() and "of its rows could be read" in caplog.text
+    spool.close()
+
+
+def cut(data):
+    return data[: len(data) // 2]
+
+
+def index_only(data):
+    return data.replace(b"20261121T120000.000Z-00000000-closed", b"20261121T120000.000Z-99999999-closed", 1)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut, lambda data: data[:20], index_only, lambda data: data[:18] + b"\x80" + data[19:],
+        lambda data: data.replace(b"TABLE waiting", b"TABLE\xa0waiting"),
+    ],
+)  # fmt: skip
+def test_a_file_that_a_power_cut_damaged_is_set_aside(tmp_path, caplog, damage):
+    path = tmp_path / "s.db"
+    spool = Spool(path)
+    for number in range(20):
+        spool.put(message(number), ["a"])
+    spool.close()
+    path.write_bytes(damage(path.read_bytes()))
+    spool = Spool(path)
+    spool.put(message(30), ["a"])
+    assert message(30) in drained(spool, "a")
+    assert (tmp_path / "s.db.damaged").exists() and "was damaged" in caplog.text
     spool.close()
 
 

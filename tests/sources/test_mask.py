@@ -97,6 +97,42 @@ def test_every_label_is_marked_however_many_there_are(tmp_path):
     np.testing.assert_array_equal(saved_mask(tmp_path / "x.tif", Image.fromarray(deep)), deep > 0)
 
 
+ROUND = [((12, 12), 8), ((40, 40), 11), ((15, 46), 7), ((52, 12), 5), ((5, 58), 3)]  # centers and radii
+
+
+def discs(values):
+    rows, columns = np.mgrid[:64, :64]
+    labels = np.zeros((64, 64), np.uint8)
+    for ((row, column), radius), value in zip(ROUND, values, strict=True):
+        labels[(rows - row) ** 2 + (columns - column) ** 2 < radius**2] = value
+    return labels
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(5, 250, 255, 10, 245), (1, 2, 3, 254, 255), (10, 20, 230, 240, 250), (1, 39, 40, 38, 2)],
+)
+def test_round_labels_near_0_and_near_each_other_are_not_noise(tmp_path, values):
+    labels = discs(values)
+    labels[30, 2:20], labels[60, 30:50] = 4, 251  # and thin ones
+    np.testing.assert_array_equal(saved_mask(tmp_path / "x.png", Image.fromarray(labels)), labels > 0)
+
+
+@pytest.mark.parametrize("quality", [60, 75, 90, 95, 100])
+@pytest.mark.parametrize("values", [(255,) * 5, (128,) * 5, (128, 255, 128, 255, 128), (85, 170, 255, 85, 170)])
+def test_noise_adds_no_region_and_removes_no_label(tmp_path, quality, values):
+    from offnormal.data.masks import count_regions
+
+    labels = discs(values)
+    Image.fromarray(labels).save(tmp_path / "x.jpg", quality=quality)
+    mask = open_mask(tmp_path / "x.jpg")
+    assert count_regions(mask) == 5
+    assert (mask & (labels > 0)).sum() / (mask | (labels > 0)).sum() > 0.85
+    if quality < 100:  # saved again, isolated pixels could be labels
+        noisy = np.asarray(Image.open(tmp_path / "x.jpg"))
+        np.testing.assert_array_equal(saved_mask(tmp_path / "again.png", Image.fromarray(noisy)), mask)
+
+
 def test_soft_edges_are_cut_in_the_middle(tmp_path):
     soft = Image.fromarray(BLOB * 255).filter(ImageFilter.GaussianBlur(2))
     mask = saved_mask(tmp_path / "x.png", soft)

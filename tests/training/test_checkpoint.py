@@ -77,7 +77,7 @@ def test_a_kill_between_the_two_moves_loses_nothing(tmp_path, monkeypatch):
     model, _ = train_linear()
     checkpoint.save(tmp_path, "last", model.state_dict(), {"step": 7})
     folder = checkpoint.checkpoint_path(tmp_path, "last")
-    folder.replace(files.hidden_sibling(folder, "old"))
+    folder.replace(files._old_of(folder))
     assert checkpoint.load(tmp_path).state["step"] == 7
     assert folder.is_dir()
 

@@ -1,10 +1,13 @@
 import json
 
+import pytest
+
 from offnormal.training.history import read_history
+from offnormal.training.tracking import log_reader
 
 
 def line(event, step, loss=1.0, **more):
-    values = {"event": event, "step": step, **more}
+    values = {"time": "2026-11-21T12:00:00+00:00", "event": event, "step": step, **more}
     if event == "step":
         values |= {"losses": {"a": {"loss": loss}}, "lr": {"a": 0.1}}
     if event == "validation":
@@ -46,6 +49,22 @@ def test_steps_repeated_after_a_resume_count_once(tmp_path):
     assert {step: losses["a"]["loss"] for step, losses in history.steps.items()} == {1: 10.0, 2: 10.0, 3: 7.0}
     assert history.validations == {2: {"loss": 5.0}}
     assert (history.best, history.resumed) == (2, [2])
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        '{"event": "step", "step": 2}', '{"event": "step", "step": 2, "losses": {"a": 5}, "lr": {"a": 0.1}}',
+        '{"event": "step", "step": 2, "losses": {"a": {"loss": "1"}}, "lr": {"a": 0.1}}', '{"event": {}}', "[]", "{",
+        '{"event": "validation", "step": 2, "losses": {"loss": 1.0}}', '{"event": "epoch", "loss": "1", "seconds": 1}',
+    ],
+)  # fmt: skip
+def test_damaged_lines_are_skipped(tmp_path, damaged):
+    lines = [line("step", 1, 3.0), line("validation", 1, 2.0, best=True)]
+    expected = read_history(write_log(tmp_path, *lines))
+    log = write_log(tmp_path, *lines, damaged)
+    assert read_history(log) == expected and len(expected.steps) == len(expected.validations) == 1
+    assert [point.step for point in log_reader.read_events(log_reader.read_lines(log, 0)[0], 0)] == [1, 1]
 
 
 def epoch(number, **more):

@@ -87,7 +87,7 @@ def test_every_verb_finds_the_same_alarms(bundle, street, tmp_path, capsys, rule
 
 
 def test_a_bundle_calibrated_for_a_number_of_alarms_raises_the_same(bundle, yard, street, tmp_path, capsys):
-    calibration = on.calibrate(on.load(bundle), yard / "calm.mp4", rate="120/hour")
+    calibration = on.calibrate(on.load(bundle), yard / "calm.mp4", rate="120/hour", rules={"incident_gap": 0})
     assert not calibration.rate.is_share
     assert agreed(bundle, street, tmp_path, capsys, {})
 

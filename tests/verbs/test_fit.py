@@ -2,12 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from offnormal.config.layers import build
+from offnormal.data.loaders import open_loader
 from offnormal.errors import CalibrationError, ConfigError, DataError
+from offnormal.scoring import Scorer
 from offnormal.verbs.fit import fit_config, fit_run
 from tests.footage import film
+from tests.items import video
 from tests.video_files import write_video
 
 
@@ -26,6 +30,20 @@ def test_one_video_is_split_into_stretches_that_are_left_out_as_a_whole(fit_vide
     assert run.bundle.calibration.kind == "leave_group_out"
     assert run.bundle.calibration.groups == 10
     assert run.bundle.card["data"]["images"] == 60
+
+
+def test_the_calibration_videos_of_a_dataset_set_the_threshold(footage, tmp_path):
+    """Frames of training videos have lower scores, because the detector was trained on them."""
+    rows = [f"{footage}/train/{name}.mp4,{split}" for name, split in ((0, "train"), (1, "train"), (2, "calibration"))]
+    (tmp_path / "set.csv").write_text("\n".join(["address,split", *rows]))
+    values = {"data": tmp_path / "set.csv", "out": tmp_path / "runs", "size": 32, "every": "0.2s", "device": "cpu"}
+    bundle = fit_run("pixel_gaussian", build(fit_config("pixel_gaussian"), values, environment={}))[0].bundle
+    calibration = bundle.calibration
+    assert (calibration.kind, calibration.groups, len(calibration.scores)) == ("held_out", 10, 20)
+    assert (bundle.card["data"]["images"], len(bundle.contents)) == (40, 3)
+    loader = open_loader([video(footage / "train" / "2.mp4")], bundle.input, batch_size=8)
+    scores = [batch.scores.score for batch in Scorer(bundle.detector, "cpu").score_batches(loader)]
+    assert set(calibration.scores) <= set(np.concatenate(scores).astype(float))
 
 
 def test_invalid_fits_are_refused_before_any_data_is_read(fit_videos, footage, tmp_path):

@@ -86,8 +86,7 @@ def test_predict_warns_excludes_and_counts(fitted_parts, bundle, capsys):
     printed = capsys.readouterr()
     lines = [json.loads(line) for line in printed.out.splitlines()]
     assert sum("score" in line for line in lines) == 17
-    kinds = {line["kind"] for line in lines if "error" in line}
-    assert kinds == {"mask", ".jxl file", ".dng file"}
+    assert lines[-1]["skipped_by_reason"] == {"mask": 3, ".dng file": 1, ".jxl file": 1}
     assert "10 of 17 images were used for training" in printed.err
     assert "read 17 images, skipped 5: 3 masks, 1 .dng file, 1 .jxl file" in printed.err
     assert run(["predict", str(bundle), str(parts), "--exclude-known"]) == 0

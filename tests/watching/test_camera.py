@@ -144,6 +144,33 @@ def test_impossible_times_in_a_state_are_damage(tmp_path, caplog, number):
     assert restarted.counts.scored == 1 and events == [] and "damaged" in caplog.text
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"last_s": None}, {"last_s": 99.0}, {"end_s": 500.0}, {"quiet_until_s": 2e9}, {"peak_s": 1.0}, {"peak": None},
+        {"start_s": 101.0}, {"points": [[100.0]]}, {"points": [[100.0, 5.0, 5.0]]}, {"points": [[100.0, 1e999]]},
+    ],
+)  # fmt: skip
+def test_a_state_whose_values_contradict_each_other_is_damage(tmp_path, caplog, changes):
+    path = tmp_path / "gate.json"
+    watched = camera([], state=path)
+    for i in range(4):
+        watched.push(judged(100.0 + i, 5.0))
+    watched._save()
+    state = json.loads(path.read_text())
+    machine = state["events"]["machine"]
+    for part in (machine, machine["open"], machine["open"]["series"]):
+        part.update({name: value for name, value in changes.items() if name in part})
+    path.write_text(json.dumps(state))
+    events = []
+    restarted = camera(events, Frames(now_s=200.0), state=path)
+    assert events == [] and not restarted.events.is_open and "damaged" in caplog.text
+    for i in range(4):
+        restarted.push(judged(300.0 + i, 5.0))
+    restarted.finish()
+    assert states(events) == [("anomaly", "open"), ("anomaly", "closed")]
+
+
 def recording(path, tmp_path):
     frames = Frames()
     frames.setup.is_recording = True

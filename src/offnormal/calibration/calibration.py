@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -35,6 +36,7 @@ _PER: dict[str, Literal["image", "frame", "clip"]] = {"images": "image", "frames
 _MIN_P_VALUE = 1e-12  # smaller extrapolations mean nothing
 _TAIL_SHARE = 0.1  # the mean excess of this share of the highest scores sets the decay beyond the highest
 _MIN_TAIL = 5
+_ALWAYS_STORED = ("by_hand", "block_s")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,9 +48,9 @@ class Calibration:
     explicit: bool  # whether the user set this rate
     threshold: float  # a higher score is anomalous; never NaN; set by hand where `by_hand`
     pixel_threshold: float | None  # of the map; the rate counts images with any pixel above it
-    interval: tuple[float, float]  # 95 % confidence interval of the true rate
+    interval: tuple[float, float]  # 95 % confidence interval of the true rate; in time: of the next count
     effective: float  # effective sample size of the scores
-    rank: float  # the threshold is the rank-th highest of `effective` scores; frames with times: 1 + events above it
+    rank: float  # the threshold is the rank-th highest of `effective` scores; in time: 1 + events or incidents above it
     groups: int  # number of groups; 0: unknown
     scores: tuple[float, ...]  # normal scores, ascending
     bundle: str  # hash of the bundle that computed the scores
@@ -56,6 +58,8 @@ class Calibration:
     by_hand: bool = False
     mask: Mask | None = None  # privacy mask of the normal data; None: that of the bundle
     block_s: float | None = None  # seconds of footage per independent score; None: no times
+    dispersion: float | None = None  # of incidents, see `incident_rate`; None: not a rate in time
+    confidence: float | None = None  # percent, that the mean rate of incidents is at most `rate`; None: expected
     contents: tuple[str, ...] = ()  # keys of the bytes of the normal data, see `content_keys`; (): training data
 
     @property
@@ -70,8 +74,12 @@ class Calibration:
         if self.rate.is_share:
             rate, bounds = f"{self.rate.value * 100:.3g} %", f"{rounded(low * 100, 2)}-{rounded(high * 100, 2)} %"
         else:
-            rate, bounds = str(self.rate), f"{rounded(low, 2)}-{rounded(high, 2)} per {self.rate.per}"
+            rate, bounds = str(self.rate), ""
         basis = _BASIS[self.kind].format(count=count, units=units, group=group)
+        if not self.rate.is_share:
+            promise = "expected" if self.confidence is None else f"with {self.confidence:g} % confidence, mean"
+            later = f"{math.ceil(low)}-{math.floor(high)} in the next {self.rate.per}, 95 %"
+            return f"{promise} false-alarm rate: at most {rate}, counted in incidents ({later}), {basis}"
         return f"expected false-alarm rate: at most {rate} (95 % CI {bounds}), {basis}"
 
     @property
@@ -125,26 +133,23 @@ class Calibration:
         return {**self._plain(), "id": self.id}
 
     def _plain(self) -> dict[str, object]:
-        """Plain values; without a mask or contents, their keys are absent."""
-        return {key: value for key, value in asdict(self).items() if key not in ("mask", "contents") or value}
+        """Plain values, without those that have their default: so a new field changes no stored id."""
+        defaults = {field.name: field.default for field in fields(self) if field.name not in _ALWAYS_STORED}
+        return {key: value for key, value in asdict(self).items() if value != defaults.get(key, MISSING)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Calibration:
         """Read the values of `to_json`; CalibrationError for a missing or unknown key, or an edited value."""
         stored = dict(values)
         identity = stored.pop("id", None)
-        names = {field.name for field in fields(cls)}
-        stored.setdefault("mask", None)
-        stored["contents"] = tuple(stored.get("contents", ()))
-        if set(stored) != names:
-            raise CalibrationError(
-                f"calibration: keys {sorted(map(str, set(stored) ^ names))} are missing or unknown; calibrate again"
-            )
+        needed = {field.name for field in fields(cls) if field.default is MISSING}
+        if wrong := (needed - set(stored)) | (set(stored) - {field.name for field in fields(cls)}):
+            names = sorted(map(str, wrong))
+            raise CalibrationError(f"calibration: keys {names} are missing or unknown; calibrate again")
         try:
+            stored |= {key: tuple(stored[key]) for key in ("interval", "scores", "contents") if key in stored}
             stored["rate"] = Rate(**stored["rate"])
-            stored["interval"] = tuple(stored["interval"])
-            stored["mask"] = None if stored["mask"] is None else parse_mask(stored["mask"])
-            stored["scores"] = tuple(stored["scores"])
+            stored["mask"] = parse_mask(stored["mask"]) if stored.get("mask") is not None else None
             calibration = cls(**stored)
             is_unchanged = calibration.id == identity
         except (TypeError, ValueError, AttributeError, LookupError, ConfigError) as error:

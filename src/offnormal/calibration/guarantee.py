@@ -58,14 +58,14 @@ def order_statistic(n: int, rate: float, effective: float | None = None, units: 
     return min(n, math.ceil(n * share - _ROUNDING * n))
 
 
-def rate_interval(n: float, k: float, level: float = 0.95) -> tuple[float, float]:
-    """Central confidence interval of the true false-alarm rate: quantiles of Beta(n + 1 - k, k).
+def rate_interval(n: float, k: float) -> tuple[float, float]:
+    """Central 95 % confidence interval of the true false-alarm rate: quantiles of Beta(n + 1 - k, k).
 
     The threshold is the k-th smallest of n scores. n and k may be fractional (effective sample size).
     """
     from scipy.stats import beta
 
-    low, high = beta.ppf(((1 - level) / 2, (1 + level) / 2), n + 1 - k, k)
+    low, high = beta.ppf((0.025, 0.975), n + 1 - k, k)
     return float(low), float(high)
 
 

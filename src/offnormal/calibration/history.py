@@ -30,7 +30,6 @@ class Entry:
     threshold: float
     guarantee: str
     has_mask: bool  # whether it has a privacy mask of its own
-    previous: int | None  # number of the calibration before; None: it is the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +38,7 @@ class History:
 
     entries: tuple[Entry, ...] = ()
     current: int | None = None
+    earlier: tuple[int, ...] = ()  # that applied before, the newest last
 
     @property
     def current_entry(self) -> Entry | None:
@@ -69,23 +69,23 @@ class History:
             threshold=calibration.threshold,
             guarantee=calibration.explanation,
             has_mask=calibration.mask is not None,
-            previous=self.current,
         )
-        return History((*self.entries, entry), entry.number)
+        return replace(self, entries=(*self.entries, entry)).use(entry.number)
 
     def undo(self) -> History:
-        """The history with the calibration before the current one as current; CalibrationError if there is none."""
-        entry = self.current_entry
-        if entry is None or entry.previous is None:
-            state = "is not calibrated" if entry is None else f"has calibration {entry.number}, its first"
-            others = [str(other.number) for other in self.entries if other is not entry]
+        """The history before the last `add` or `use`, with the same entries; CalibrationError if there is none."""
+        if not self.earlier:
+            state = "the bundle is not calibrated" if self.current is None else f"none applied before {self.current}"
+            others = [str(entry.number) for entry in self.entries if entry.number != self.current]
             advice = f"; --use {' or --use '.join(others)} returns to another one" if others else ""
-            raise CalibrationError(f"nothing to undo: the bundle {state}{advice}")
-        return self.use(entry.previous)
+            raise CalibrationError(f"nothing to undo: {state}{advice}")
+        return replace(self, current=self.earlier[-1], earlier=self.earlier[:-1])
 
     def use(self, number: int) -> History:
         """The history with the calibration of this number as current; CalibrationError if there is none."""
-        return replace(self, current=self.entry(number).number)
+        self.entry(number)
+        earlier = self.earlier if self.current in (None, number) else (*self.earlier, self.current)
+        return replace(self, current=number, earlier=earlier)
 
     def facts(self) -> dict[str, str]:
         """Name and summary of each calibration, for a report; empty with fewer than two."""
@@ -105,7 +105,7 @@ class History:
     @classmethod
     def from_json(cls, values: Any) -> History:
         """The history that `to_json` wrote; CalibrationError if it is damaged."""
-        if not isinstance(values, dict) or set(values) != {"entries", "current"}:
+        if not isinstance(values, dict) or set(values) | {"earlier"} != {"entries", "current", "earlier"}:
             raise CalibrationError("damaged list of calibrations (expected the keys entries and current)")
         try:
             history = _adapter().validate_python(values)
@@ -113,7 +113,7 @@ class History:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise CalibrationError(f"damaged list of calibrations ({where}: {first['msg']})") from None
-        for number in filter(None, [history.current, *(entry.previous for entry in history.entries)]):
+        for number in filter(None, [history.current, *history.earlier]):
             history.entry(number)
         return history
 
@@ -135,11 +135,16 @@ def worse(before: Entry, now: Entry) -> list[str]:
         reasons.append(f"a wider confidence interval: {_interval(now)}, before {_interval(before)}")
     if now.groups < before.groups:
         reasons.append(f"fewer groups of data: {now.groups}, before {before.groups}")
-    if before.kind == "held_out" and now.source != before.source:
-        reasons.append(f"other data: {now.source}, before {before.source}")
+    if before.kind == "held_out" and _data(now) != _data(before):
+        change = "has changed" if now.source == before.source else f"before {before.source}"
+        reasons.append(f"other data: {now.source}, {change}")
     if before.has_mask and not now.has_mask:
         reasons.append("no privacy mask, before with one")
     return reasons
+
+
+def _data(entry: Entry) -> str:
+    return entry.fingerprint or entry.source
 
 
 def _interval(entry: Entry) -> str:

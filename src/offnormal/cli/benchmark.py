@@ -39,6 +39,7 @@ def command(
         Print the result as one JSON object.
     """
     from offnormal.bundle import load
+    from offnormal.data.unread import counts_as_json
     from offnormal.verbs.benchmark import benchmark_bundle
 
     resolved = build(BenchmarkConfig, set_values(options), file=config)
@@ -47,7 +48,7 @@ def command(
     if resolved.data is not None:
         warn_counts(result.files, ("file", "files"), result.skipped)
     if json:
-        say_json(asdict(result))
+        say_json({**asdict(result), **counts_as_json(result.files, result.skipped)})
     else:
         for line in as_text(result):
             say(line)

@@ -41,13 +41,14 @@ def command(
     config
         YAML file with settings, named like the flags; flags win.
     undo
-        Return to the calibration before the current one.
+        Undo the last --normal or --use: return to the calibration that applied before. Repeat it to go further back.
     use
-        Return to the calibration of this number (see: offnormal list calibrations BUNDLE).
+        Return to the calibration of this number (see: offnormal list calibrations BUNDLE); --undo undoes it.
     json
         Print the result as one JSON object.
     """
     from offnormal.bundle import load
+    from offnormal.data.unread import counts_as_json
     from offnormal.verbs.calibrate import calibrate_bundle
 
     if undo or use is not None:
@@ -68,7 +69,7 @@ def command(
                 **calibration.to_json(),
                 "bundle_path": result.path,
                 "scores": len(calibration.scores),
-                "skipped": [{"path": bad.path, "reason": bad.reason, "kind": bad.kind} for bad in result.skipped],
+                **counts_as_json(len(calibration.contents), result.skipped),
                 "number": result.entry.number,
                 "before": None if result.before is None else as_json(result.before),
                 "worse": result.worse,

@@ -91,8 +91,9 @@ def _figures(evaluation: Evaluation) -> list[Line]:
     from offnormal.errors import counted
     from offnormal.evaluation.units import TRAITS
 
-    order = sorted(evaluation.metrics, key=lambda name: name.endswith("_per_video_norm"))
-    lines = [(name, f"{evaluation.metrics[name]:.4f}") for name in order if not name.startswith(("clip_p", "clip_d"))]
+    metrics = evaluation.distinct_metrics
+    order = sorted(metrics, key=lambda name: name.endswith("_per_video_norm"))
+    lines = [(name, f"{metrics[name]:.4f}") for name in order if not name.startswith(("clip_p", "clip_d"))]
     lines += [
         (name, f"not computed: {why}")
         for name, why in evaluation.missing.items()
@@ -149,11 +150,13 @@ def _share(share: Share) -> str:
 
 def _alarms(report: AlarmReport) -> list[Line]:
     from offnormal.drawing.wording import duration, percent, rate
+    from offnormal.errors import counted
     from offnormal.evaluation.alarms import COVERS_NORMAL_FOOTAGE
 
     lines: list[Line] = []
     if report.false_alarms_per_hour is not None:
-        text = f"{rate(report.false_alarms_per_hour)} per hour ({report.false_alarms} in {duration(report.normal_s)})"
+        text = f"{rate(report.false_alarms_per_hour)} per hour ({report.false_alarms} in {duration(report.normal_s)}, "
+        text += counted(report.false_incidents, "incident") + ")"
         lines.append(("false alarms", text))
     elif report.alarms_per_hour is not None:
         lines.append(("alarms", f"{rate(report.alarms_per_hour)} per hour ({len(report.alarms)})"))

@@ -176,7 +176,7 @@ def _training_rows(training: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _as_json(run: Run) -> dict[str, object]:
-    from offnormal.data.unread import count_reasons
+    from offnormal.data.unread import counts_as_json
 
     calibration = run.bundle.calibration
     return {
@@ -198,9 +198,7 @@ def _as_json(run: Run) -> dict[str, object]:
         "destinations": {
             target.name: {"location": target.location, "missing": target.missing} for target in run.destinations
         },
-        "read": run.read,
-        "skipped": [{"path": bad.path, "reason": bad.reason, "kind": bad.kind} for bad in run.skipped],
-        "skipped_by_reason": count_reasons(run.skipped),
+        **counts_as_json(run.read, run.skipped),
     }
 
 

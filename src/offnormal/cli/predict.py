@@ -45,7 +45,7 @@ def command(
     config
         YAML file with settings, named like the flags; flags win.
     json
-        Print one JSON object per image, video, or clip.
+        Print one JSON object per image, video, or clip, and at the end one with counts if anything was skipped.
     exit_code
         Exit with 3 if anything is anomalous; otherwise with 1 if a file could not be read.
     """
@@ -53,6 +53,7 @@ def command(
         raise UsageError("predict needs images or videos after the bundle: files, folders, or globs")
     from offnormal.bundle import load
     from offnormal.cli.show import printer, progress_bar, say_json, warn
+    from offnormal.data.unread import counts_as_json
     from offnormal.evaluation.scores_csv import score_writer
     from offnormal.verbs.predict import Predictor, items_to_predict, unread_inputs
 
@@ -85,9 +86,9 @@ def command(
             if fps is not None and fps not in assumed:
                 assumed.add(fps)
                 warn(f"{prediction.item.name} has no clock: times assume {fps:g} frames per second (--fps)")
-    skipped = [*unread_inputs(inputs, items), *predictor.skipped]
-    for bad in skipped if json else ():
-        say_json({"item": str(bad.path), "error": bad.reason, "kind": bad.kind})
+    skipped = [*unread_inputs(inputs, items, resolved), *predictor.skipped]
+    if json and skipped:
+        say_json(counts_as_json(verdicts.total(), skipped))
     noun = "video" if items[0].is_video else "image"
     if not json and len(items) > 1:
         say(_summary(verdicts, len(predictor.skipped), noun))

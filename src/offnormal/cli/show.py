@@ -198,13 +198,16 @@ def warn(text: str) -> None:
     print(f"offnormal: {text}", file=sys.stderr, flush=True)
 
 
+_OFTEN_MANY = ("mask", "hidden file", "unused image", "unused video")
+
+
 def warn_skipped(skipped: Sequence[Skipped], *, logged: bool = False) -> None:
     """Print what was skipped on stderr: the first ten of each kind, and every unreadable file that no log lists."""
     by_kind: dict[str, list[str]] = {}
     for entry in skipped:
         by_kind.setdefault(entry.kind, []).append(entry.reason)
     for kind, reasons in by_kind.items():
-        limit = 3 if kind in ("mask", "hidden file") else 10 if logged or kind != "unreadable file" else len(reasons)
+        limit = 3 if kind in _OFTEN_MANY else len(reasons) if kind == "unreadable file" and not logged else 10
         for reason in reasons[:limit]:
             warn(f"skipped {reason}")
         if len(reasons) > limit:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import BeforeValidator, Field
 
 from offnormal.config.fields import Device, Names, Split
 from offnormal.config.model import ADVANCED, VerbConfig
@@ -15,14 +14,6 @@ from offnormal.config.model import ADVANCED, VerbConfig
 def _off(value: object) -> object:
     """Turn false, as YAML reads `off`, back into the word."""
     return "off" if value is False else value
-
-
-def _limit_threads(value: int) -> int:
-    """More threads than the system permits would end the program inside the libraries that start them."""
-    most = max(64, os.cpu_count() or 1)
-    if value > most:
-        raise ValueError(f"expected at most {most} threads on this machine")
-    return value
 
 
 class DeviceConfig(VerbConfig):
@@ -34,7 +25,7 @@ class DeviceConfig(VerbConfig):
     """auto, cpu, cuda, or cuda:N."""
     batch_size: Annotated[int, Field(ge=1)] = 16
     """Images, frames, or clips in one batch."""
-    threads: Annotated[int, Field(ge=1), AfterValidator(_limit_threads)] | None = None
+    threads: Annotated[int, Field(ge=1)] | None = None
     """CPU threads for computing. Default: one per core."""
 
 

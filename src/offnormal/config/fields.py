@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from offnormal.errors import ConfigError
@@ -162,6 +162,7 @@ Size = Annotated[int | tuple[int, int], Text(_parse_size, _format_size)]
 Split = Annotated[tuple[float, float, float], Text(_parse_split, format_split)]
 FalseAlarmRate = Annotated[Rate, Text(_parse_rate, format_rate)]
 EventRate = Annotated[FalseAlarmRate, AfterValidator(_require_event_rate)]
+Confidence = Annotated[float, Field(ge=50, lt=100)]  # percent
 Device = Annotated[str, BeforeValidator(_parse_device)]
 Names = Annotated[list[str], BeforeValidator(parse_names)]
 AS_LIST = BeforeValidator(_as_list)  # one value for a list, as from an environment variable

@@ -25,6 +25,10 @@ class RulesConfig(VerbConfig):
     """A longer alarm is closed and continues as a new one."""
     max_gap: PositiveDuration = 3.0
     """An alarm ends where no score follows for longer than this."""
+    incident_gap: Duration = 600.0
+    """An alarm that starts sooner than this after the end of the last one belongs to the same incident."""
+    renew: PositiveDuration = 1800.0
+    """An incident that lasts longer is alerted again, and counts again."""
     hysteresis: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """How far the score must fall below the threshold to end an alarm: share of the distance to the median score."""
 

@@ -17,7 +17,7 @@ from offnormal.data.clips import Clip, F
 from offnormal.data.dataset import Skipped
 from offnormal.data.frame_cache import ResizedFrame
 from offnormal.data.images import stack
-from offnormal.data.masks import MaskCheck
+from offnormal.data.masks import MaskSummary
 from offnormal.data.video_reading import VideoSummary
 from offnormal.errors import ImageError, VideoError
 from offnormal.sources.once_log import OnceLog
@@ -63,9 +63,10 @@ class Loader(ABC):
     on_error: "fail" raises ImageError or VideoError for an unreadable file, "skip" skips and lists it. progress: called
     with the number of items (for videos: clips) that were completed since the last call.
     Attributes, all for the last pass: `skipped` (unreadable files), `summaries` (of the videos that were read to the
-    end), `waited_s` (seconds that the caller waited for data), `sample_count`, `mask_checks`.
+    end), `waited_s` (seconds that the caller waited for data), `sample_count`, `mask_summary`.
     """
 
+    _summed_up: tuple[Item | None, set[int]]  # the last item with masks, and its frames
     every_s: float | None = None  # seconds between two clips of a video; None: use `hop` of the input
 
     def __init__(
@@ -125,8 +126,17 @@ class Loader(ABC):
         with contextlib.closing(self._rows()) as rows:
             for row in rows:
                 self.sample_count += 1
-                self.mask_checks += [frame.check for frame in row[1].targets if frame.check is not None]
+                self._sum_up_masks(*row)
                 yield row
+
+    def _sum_up_masks(self, sample: Sample, clip: Clip[ResizedFrame]) -> None:
+        """Add the masks of a clip to the summary, each frame of a video once."""
+        if self._summed_up[0] is not sample.item:
+            self._summed_up = sample.item, set()
+        for frame in clip.targets:
+            if frame.check is not None and frame.index not in self._summed_up[1]:
+                self.mask_summary.add(frame.check)
+                self._summed_up[1].add(frame.index)
 
     def with_items(self, items: Sequence[Item]) -> Self:
         """Return a copy that loads these items, in all groups."""
@@ -145,7 +155,8 @@ class Loader(ABC):
     def _reset(self) -> None:
         self.skipped: list[Skipped] = []
         self.summaries: list[VideoSummary] = []
-        self.mask_checks: list[MaskCheck] = []
+        self.mask_summary = MaskSummary()
+        self._summed_up = (None, set())
         self.waited_s = 0.0
         self.sample_count = 0
 

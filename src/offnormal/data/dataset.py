@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -13,11 +14,13 @@ from typing import Literal, Protocol, TypeGuard
 
 from offnormal.data.class_split import ClassChoice, Split
 from offnormal.data.page_items import expand_pages
-from offnormal.errors import DataError, ImageError
+from offnormal.errors import DataError, ImageError, counted, name_some
 from offnormal.sources.image import pixel_bytes
 from offnormal.sources.pages import parse_address
 from offnormal.sources.paths import natural_key
 from offnormal.types import Item
+
+log = logging.getLogger(__name__)
 
 _READERS = 8  # threads
 UNREADABLE = "unreadable"  # instead of the sha256 of a file
@@ -78,16 +81,38 @@ class Dataset:
 
         group_by: None (each item is its own group), "folder" (the folder that contains the item), or a regular
         expression that is searched in the path relative to the root; its first matching (...), or else the whole match,
-        is the group. A dataset with a split keeps the groups that the split used.
+        is the group. A dataset with a split keeps the groups that the split used. No group is shared by training and
+        calibration: the calibration items of such a group are used for training, which is logged.
         Raises DataError if the expression is invalid or does not match every item.
         """
-        if group_by is None or self.split is not None:
+        if self.split is not None:
             return self
+        if group_by is None:
+            return self._with_separate_groups()
 
         def group(items: tuple[Item, ...]) -> tuple[Item, ...]:
             return tuple(replace(item, group=match_group(item.path, self.root, group_by)) for item in items)
 
-        return replace(self, train=group(self.train), test=group(self.test))
+        train, test, calibration = map(group, (self.train, self.test, self.calibration))
+        return replace(self, train=train, test=test, calibration=calibration)._with_separate_groups()
+
+    def _with_separate_groups(self) -> Dataset:
+        groups = {item.group for item in self.train} - {None}
+        moved = tuple(item for item in self.calibration if item.group in groups)
+        if not moved:
+            return self
+        calibration = tuple(item for item in self.calibration if item.group not in groups)
+        names = dict.fromkeys(str(item.group) for item in moved)
+        log.warning(
+            "%s: %s in training and calibration (%s): %s of calibration %s for training, so that no group is in both%s",
+            self.root,
+            "1 group is" if len(names) == 1 else f"{len(names):,} groups are",
+            name_some(names),
+            counted(len(moved), "video" if self.is_video else "image"),
+            "is used" if len(moved) == 1 else "are used",
+            "" if calibration else "; none is left, so that training data is held out instead",
+        )
+        return replace(self, train=(*self.train, *moved), calibration=calibration)
 
 
 def count_by_folder(items: Iterable[Item]) -> dict[str, int]:
@@ -170,7 +195,7 @@ class Skipped:
     @property
     def is_failure(self) -> bool:
         """Whether it may have been meant to be read, unlike hidden files and copies."""
-        return self.kind not in ("copy", "mask", "hidden file", "hidden folder")
+        return self.kind not in ("copy", "mask", "hidden file", "hidden folder", "unused image", "unused video")
 
 
 class Layout(Protocol):

@@ -65,8 +65,10 @@ def open_masks(source: MaskSource) -> FrameMasks:
             return _pack_frames(stored_masks, source)
         return _in_memory(stored_masks, source)
     if suffix == ".txt":
-        frames = images_in(source.path.parent, recursive=False)
-        boxes, size = read_boxes(source.path, source.path.parent), image_size(frames[0])
+        beside = source.path.with_name(source.path.stem.removesuffix("_gt"))  # the clip, if the boxes are beside it
+        clip = beside if beside.is_dir() else source.path.parent
+        frames = images_in(clip, recursive=False)
+        boxes, size = read_boxes(source.path, clip), image_size(frames[0])
         return FrameMasks(len(frames), lambda index: draw_boxes(boxes, index, size))
     if source.size is not None:
         return _in_memory(read_npy(source.path), source)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from offnormal.data.images import Placement, compute_placement
-from offnormal.errors import DataError, counted
+from offnormal.errors import DataError, counted, name_some
 from offnormal.sources.mask import open_mask
-from offnormal.sources.paths import natural_key
 from offnormal.types import ANOMALOUS, NORMAL, InputSpec
 
 _HALF = 0.5  # of the pixels marked; above it, the mask is probably black on white
+_SLIGHT = 0.02  # of a side: what a mask may be cut off by at most
 _BORDER = 0.9  # share of the border pixels that black on white marks
-_NAMED = 3  # files named in a note
+_NAMED = 3  # masks named in a note
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,32 +57,28 @@ def check_mask(
             f"{name}: the mask has {size[0]}x{size[1]} pixels, its image {image_size[0]}x{image_size[1]}; expected the "
             "same size, or at least the same aspect ratio: export the mask again"
         )
-    resized = resize_mask(marked, spec, image_size=image_size)
+    regions, count = _label_regions(marked)
+    placement = compute_placement(image_size, spec)
+    resized = _crop_or_pad(scale_mask(marked, placement.scaled, regions), placement, spec.size)
     border = np.concatenate([marked[0], marked[-1], marked[:, 0], marked[:, -1]])
     return resized, MaskCheck(
         name=name,
         label=label,
         share=float(marked.mean()),
         marks_border=bool(border.mean() >= _BORDER),
-        regions=count_regions(marked),
-        resized_regions=count_regions(resized),
+        regions=count,
+        resized_regions=count if resized is marked else count_regions(resized),
         scaled_from=None if size == image_size else (size, image_size),
     )
 
 
 def _is_same_aspect(size: tuple[int, int], image_size: tuple[int, int]) -> bool:
-    """Whether two sizes (H, W) have the same aspect ratio, within one pixel of the smaller one."""
-    small, large = sorted((size, image_size))
-    return abs(small[0] - large[0] * small[1] / large[1]) <= 1
-
-
-def resize_mask(marked: np.ndarray, spec: InputSpec, *, image_size: tuple[int, int] | None = None) -> np.ndarray:
-    """Resize marked pixels (H, W) bool to the input size; padding is not marked.
-
-    image_size: (H, W) of the image, if the mask has another size.
-    """
-    placement = compute_placement(image_size or (marked.shape[0], marked.shape[1]), spec)
-    return _crop_or_pad(scale_mask(marked, placement.scaled), placement, spec.size)
+    """Whether two sizes (H, W) have the same aspect ratio, within rounding, or 1 pixel if that is little."""
+    small, large = sorted((size, image_size), key=max)
+    scale = max(small) / max(large)
+    return all(
+        abs(side - scale * full) <= max(_HALF, min(1, _SLIGHT * side)) for side, full in zip(small, large, strict=True)
+    )
 
 
 def _crop_or_pad(scaled: np.ndarray, placement: Placement, size: tuple[int, int]) -> np.ndarray:
@@ -98,27 +94,33 @@ def _crop_or_pad(scaled: np.ndarray, placement: Placement, size: tuple[int, int]
     return canvas
 
 
-def scale_mask(marked: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def scale_mask(marked: np.ndarray, size: tuple[int, int], regions: np.ndarray | None = None) -> np.ndarray:
     """Scale marked pixels (H, W) bool to a size: a pixel is marked if half of its area is.
 
     A region that covers no pixel by half marks the pixels that it covers most, at least half as much as the best one,
-    so that no region is lost.
+    so that no region is lost. regions: number of the 8-connected region of each pixel, if the caller has it.
 
     >>> scratch = np.zeros((6, 6), dtype=bool)
     >>> scratch[1, :4] = True
     >>> scale_mask(scratch, (2, 2)).astype(int).tolist()
     [[1, 0], [0, 0]]
     """
+    if marked.shape == size:
+        return marked
+    if not marked.any():
+        return np.zeros(size, np.bool_)
+    regions = _label_regions(marked)[0] if regions is None else regions
     for axis, (source, target) in enumerate(zip(marked.shape, size, strict=True)):
         if target > source:
-            marked = marked.take(_centers(target, source), axis)
-    if marked.shape == size or not marked.any():
-        return marked if marked.shape == size else np.zeros(size, np.bool_)
+            regions = regions.take(_centers(target, source), axis)
+    marked = regions > 0
+    if marked.shape == size:
+        return np.asarray(marked)
     rows, columns = (_centers(source, target) for source, target in zip(marked.shape, size, strict=True))
     cells = rows[:, None] * size[1] + columns
     areas = np.outer(np.bincount(rows, minlength=size[0]), np.bincount(columns, minlength=size[1])).ravel()
     scaled = 2 * np.bincount(cells[marked], minlength=areas.size) >= areas
-    _restore_regions(marked, cells, areas, scaled)
+    _restore_regions(regions, cells, areas, scaled)
     return np.asarray(scaled.reshape(size))
 
 
@@ -127,10 +129,11 @@ def _centers(source: int, target: int) -> np.ndarray:
     return (2 * np.arange(source) + 1) * target // (2 * source)
 
 
-def _restore_regions(marked: np.ndarray, cells: np.ndarray, areas: np.ndarray, scaled: np.ndarray) -> None:
+def _restore_regions(regions: np.ndarray, cells: np.ndarray, areas: np.ndarray, scaled: np.ndarray) -> None:
     """Mark the best cells of each region that no cell of `scaled` (size,) belongs to."""
-    regions, count = _label_regions(marked)
+    marked = regions > 0
     inside = regions[marked]
+    count = int(inside.max())
     survives = np.zeros(count + 1, np.bool_)
     survives[inside[scaled[cells[marked]]]] = True
     if survives[1:].all():
@@ -145,68 +148,68 @@ def _restore_regions(marked: np.ndarray, cells: np.ndarray, areas: np.ndarray, s
 
 def count_regions(marked: np.ndarray) -> int:
     """Return the number of 8-connected regions of marked pixels (H, W)."""
-    return _label_regions(marked)[1] if marked.any() else 0
+    return _label_regions(marked)[1]
 
 
 def _label_regions(marked: np.ndarray) -> tuple[np.ndarray, int]:
     from scipy import ndimage
 
+    if not marked.any():
+        return np.zeros(marked.shape, np.int32), 0
     regions, count = ndimage.label(marked, structure=np.ones((3, 3)))
     return regions, int(count)
 
 
-def mask_notes(checks: Iterable[MaskCheck]) -> list[str]:
-    """Return what the user should know about the masks before believing the pixel metrics.
-
-    >>> check = MaskCheck(name="a.png", label=1, share=0, marks_border=False, regions=0, resized_regions=0)
-    >>> mask_notes([check])
-    ['1 of 1 mask marks no pixel, though its image is anomalous: a.png']
-    """
-    checks = sorted({check.name: check for check in checks}.values(), key=lambda check: natural_key(Path(check.name)))
-    notes = []
-
-    def add(affected: list[MaskCheck], singular: str, plural: str, advice: str = "") -> None:
-        if affected:
-            number = f"{len(affected):,} of {counted(len(checks), 'mask')}"
-            names = name_some(check.name for check in affected)
-            notes.append(f"{number} {singular if len(affected) == 1 else plural}: {names}{advice}")
-
-    add(
-        [check for check in checks if not check.share and check.label == ANOMALOUS],
-        "marks no pixel, though its image is anomalous",
-        "mark no pixel, though their images are anomalous",
-    )
-    add(
-        [check for check in checks if check.share and check.label == NORMAL],
-        "marks pixels, though its image is normal",
-        "mark pixels, though their images are normal",
-    )
-    large = [check for check in checks if check.share > _HALF]
-    many = "more than half of the pixels"
-    inverted = f"{many}, and the border, as if the anomalies were black on white"
-    invert = "; if they are, invert the masks"
-    add([check for check in large if check.marks_border], f"marks {inverted}", f"mark {inverted}", invert)
-    add([check for check in large if not check.marks_border], f"marks {many}", f"mark {many}")
-    scaled = [check for check in checks if check.scaled_from is not None]
-    if scaled and (sizes := scaled[0].scaled_from) is not None:
-        (height, width), (rows, columns) = sizes
-        text = f" (the first from {height}x{width} to {rows}x{columns})"
-        add(scaled, "has another size than its image, and was scaled", "have other sizes, and were scaled", text)
-    regions, resized = sum(check.regions for check in checks), sum(check.resized_regions for check in checks)
-    if regions != resized:
-        notes.append(
-            f"the masks have {counted(regions, 'region')}, at input size {resized:,}: close regions merge, narrow ones "
-            "divide, and regions outside the crop do not count"
-        )
-    return notes
+_Problem = tuple[str, str, str]  # of one mask, of several, and advice
 
 
-def name_some(names: Iterable[str]) -> str:
-    """Return the first three names, and how many more there are.
+def _problems(check: MaskCheck) -> Iterator[_Problem]:
+    if not check.share and check.label == ANOMALOUS:
+        yield "marks no pixel, though its image is anomalous", "mark no pixel, though their images are anomalous", ""
+    if check.share and check.label == NORMAL:
+        yield "marks pixels, though its image is normal", "mark pixels, though their images are normal", ""
+    if check.share > _HALF:
+        border = ", and the border, as if the anomalies were black on white" if check.marks_border else ""
+        many = f"more than half of the pixels{border}"
+        yield f"marks {many}", f"mark {many}", "; if they are, invert the masks" if border else ""
+    if check.scaled_from is not None:
+        sizes = " (the first from {0[0]}x{0[1]} to {1[0]}x{1[1]})"
+        yield "has another size than its image, and was scaled", "have other sizes, and were scaled", sizes
 
-    >>> name_some(["a", "b", "c", "d"])
-    'a, b, c, and 1 more'
-    """
-    listed = list(names)
-    more = len(listed) - _NAMED
-    return ", ".join(listed[:_NAMED]) + (f", and {more:,} more" if more > 0 else "")
+
+class MaskSummary:
+    """What the checks of all masks say together, in memory that does not depend on their number."""
+
+    def __init__(self) -> None:
+        self.count = self.regions = self.resized_regions = 0
+        self._affected: dict[_Problem, tuple[int, list[MaskCheck]]] = {}  # number, and the first few
+
+    def add(self, check: MaskCheck) -> None:
+        """Count one mask."""
+        self.count += 1
+        self.regions += check.regions
+        self.resized_regions += check.resized_regions
+        for problem in _problems(check):
+            count, first = self._affected.get(problem, (0, []))
+            self._affected[problem] = count + 1, [*first, check][:_NAMED]
+
+    def notes(self) -> list[str]:
+        """Return what the user should know about the masks before believing the pixel metrics.
+
+        >>> summary = MaskSummary()
+        >>> summary.add(MaskCheck(name="a.png", label=1, share=0, marks_border=False, regions=0, resized_regions=0))
+        >>> summary.notes()
+        ['1 of 1 mask marks no pixel, though its image is anomalous: a.png']
+        """
+        notes = []
+        for (singular, plural, advice), (count, first) in self._affected.items():
+            number = f"{count:,} of {counted(self.count, 'mask')}"
+            names = name_some((check.name for check in first), total=count)
+            sizes = first[0].scaled_from or ()
+            notes.append(f"{number} {singular if count == 1 else plural}: {names}{advice.format(*sizes)}")
+        if self.regions != self.resized_regions:
+            notes.append(
+                f"the masks have {counted(self.regions, 'region')}, at input size {self.resized_regions:,}: close "
+                "regions merge, narrow ones divide, and regions outside the crop do not count"
+            )
+        return notes

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from offnormal import registry
-from offnormal.data.folder_words import Meaning, meaning_of, split_mask_name
-from offnormal.data.mask_names import masks_beside
-from offnormal.errors import DataError, counted
-from offnormal.sources.paths import is_image, natural_key
+from offnormal.data.folder_words import Meaning, meanings_of, split_mask_name
+from offnormal.data.mask_names import masks_beside, meanings_of_folder
+from offnormal.errors import DataError, counted, name_some
+from offnormal.sources.paths import is_image, is_video, natural_key
 
 log = logging.getLogger(__name__)
 
@@ -46,20 +47,25 @@ def check_plain(root: Path, files: Sequence[Path], *, refuse: bool = True) -> No
 def describe_mixture(root: Path, files: Sequence[Path]) -> str | None:
     """Return the message of `check_plain`; None for a plain folder."""
     folders = {file: _folders(file, root) for file in files}
-    meanings = {folder: _meanings(folder) for folder in set(folders.values())}
+    meanings = _meanings_below(root, set(folders.values()))
     masks = set(masks_beside(file for file in files if is_image(file)).values())
     labels = [set(meanings[folders[file]]) for file in files]
-    if not masks and (all(not label for label in labels) or all(label == {"normal"} for label in labels)):
+    bad = [file for file in _anomalous_by_name(files) if "normal" not in meanings[folders[file]]]
+    if not (masks or bad) and (all(not label for label in labels) or all(label == {"normal"} for label in labels)):
         return None
     counts = Counter(folders[file] for file in files if file not in masks)
     counts_of_masks = Counter(folders[file] for file in files if file in masks)
+    names_of_bad: dict[Path, list[str]] = {}
+    for file in bad:
+        names_of_bad.setdefault(folders[file], []).append(file.name)
     noun = "image" if any(map(is_image, files)) else "video"
     rows = []
     for folder in sorted(meanings, key=natural_key):
         names = ", ".join(dict.fromkeys(_NAMES[meaning] for meaning in meanings[folder]))
         number = counted(counts[folder], "file")
         beside = f" and {counted(counts_of_masks[folder], 'mask')} beside them" if counts_of_masks[folder] else ""
-        rows.append(f"\n  {folder.as_posix()}: {number}{beside}{f' ({names})' if names else ''}")
+        some = f", some anomalous by name: {name_some(names_of_bad[folder])}" if folder in names_of_bad else ""
+        rows.append(f"\n  {folder.as_posix()}: {number}{beside}{f' ({names})' if names else ''}{some}")
     more = f"\n  ... and {len(rows) - _LINES} more folders" if len(rows) > _LINES else ""
     return (
         f"{root}: expected only normal {noun}s, but names in it describe a split, labels, or masks:"
@@ -73,8 +79,25 @@ def _folders(file: Path, root: Path) -> Path:
     return relative if file.is_dir() else relative.parent
 
 
+def _meanings_below(root: Path, folders: Collection[Path]) -> dict[Path, list[Meaning]]:
+    """Return folder below the root -> what its name and those of the folders around it say."""
+    parts = {part for folder in folders for part in (folder, *folder.parents) if part.name}
+    says = {part: meanings_of_folder(root / part) for part in parts}
+    return {
+        folder: [meaning for part in (*reversed(folder.parents), folder) for meaning in says.get(part, ())]
+        for folder in folders
+    }
+
+
+def _anomalous_by_name(files: Sequence[Path]) -> list[Path]:
+    """Return the files, not the folders of frames, whose own names say anomalous."""
+    stems = {file: re.sub(r"\d+", "0", file.stem) for file in files if is_image(file) or is_video(file)}
+    bad = {stem for stem in set(stems.values()) if "anomalous" in meanings_of(stem)}
+    return [file for file, stem in stems.items() if stem in bad]
+
+
 def _meanings(folder: Path) -> list[Meaning]:
-    return [meaning for part in folder.parts if (meaning := meaning_of(part)) is not None]
+    return [meaning for part in folder.parts for meaning in meanings_of(part)]
 
 
 def _advise(root: Path, files: Sequence[Path]) -> str:
@@ -93,8 +116,8 @@ def _advise_options(root: Path, files: Sequence[Path], general: str) -> str:
             words = ["--data", str(root), "--layout", name, *(["--category", category] if category else [])]
             return f"Read it with: {shlex.join(words)}"
     folders = sorted({_folders(file, root) for file in files}, key=natural_key)
-    if not any(map(_meanings, folders)):
-        suffix = min(map(_suffix, masks_beside(files).values()), default="")
+    if not any(map(_meanings, folders)) and (beside := masks_beside(files)):
+        suffix = min(map(_suffix, beside.values()))
         return f"Read it with: {shlex.join(['--normal', str(root), '--mask-suffix', suffix])}"
     unwanted: list[Meaning] = ["mask", "anomalous", "test", "validation"]
     normals = _cut(folders, "normal", unwanted, last=True)
@@ -109,7 +132,8 @@ def _advise_options(root: Path, files: Sequence[Path], general: str) -> str:
         return "Move the normal ones to a folder of their own, and name it with --normal"
     words = ["--normal", str(root / normal)]
     test = _nearest(_cut(folders, "test", ["mask"]), normal)
-    if test is None and not trains and len(normal.parts) == 1 and _cut(folders, "anomalous", ["mask"]):
+    is_split = test is not None or trains or len(normal.parts) > 1
+    if general == "folder" and not is_split and _cut(folders, "anomalous", ["mask"]):
         words = ["--data", str(root), "--layout", "ok_ng"]
     elif test is not None and not normal.is_relative_to(test):
         words += ["--test", str(root / test)]
@@ -123,9 +147,9 @@ def _cut(folders: Iterable[Path], wanted: Meaning, unwanted: Collection[Meaning]
     """Return folders up to their first (last) part with a meaning, shortest first, without those of other meanings."""
     matches = set()
     for folder in folders:
-        parts = [meaning_of(part) for part in folder.parts]
-        if wanted in parts and not set(parts) & set(unwanted):
-            ends = [i for i, part in enumerate(parts, 1) if part == wanted]
+        parts = [meanings_of(part) for part in folder.parts]
+        ends = [i for i, part in enumerate(parts, 1) if wanted in part]
+        if ends and not set(_meanings(folder)) & set(unwanted):
             matches.add(Path(*folder.parts[: ends[-1 if last else 0]]))
     return sorted(matches, key=lambda folder: (len(folder.parts), natural_key(folder)))
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from offnormal.data.dataset import UNREADABLE, Dataset, Skipped, hash_contents
-from offnormal.data.masks import name_some
-from offnormal.errors import DataError
+from offnormal.errors import DataError, name_some
 from offnormal.types import Item
 
 _CHARACTERS = 16  # of a sha256

@@ -1,4 +1,4 @@
-"""Finds what a search of folders passes over: unreadable folders, unsupported formats, links, and hidden files."""
+"""Finds what a search of folders passes over: unused files, unsupported formats, links, and hidden files."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset, Skipped
+from offnormal.data.folder_words import meaning_of, split_mask_name
 from offnormal.data.mask_names import without_masks
 from offnormal.errors import counted
+from offnormal.sources.pages import parse_address
 from offnormal.sources.paths import images_in, is_image, is_video, natural_key
 from offnormal.types import Item
 
 _RAW = ".dng .cr2 .cr3 .crw .nef .nrw .arw .sr2 .orf .rw2 .raf .pef .srw .x3f .3fr .iiq .raw"
-_HEIF = ".heic .heif .hif"
 _IMAGES = """.jxl .psd .psb .exr .hdr .pfm .dcm .dicom .nii .fits .fit .svg .eps .tga .ico .pcx .sgi .xcf .jxr .wdp .j2k
     .jpx .j2c .jpc .jpf .bpg .czi .lif .nd2 .svs .ndpi .mrxs"""
 _VIDEOS = ".rm .rmvb .swf .f4v .divx .braw .r3d .dav .ivf .av1 .3g2 .mpv .m2v .dv .nut .ogm .wtv"
 _ADVICE = {  # suffixes -> advice
-    _HEIF: "HEIC is not read; convert it to PNG or JPEG",
     _RAW: "a raw photo; develop it to TIFF or PNG, always in the same way",
     _IMAGES: "this image format is not supported; convert it to PNG or TIFF",
     _VIDEOS: "this video format is not supported; convert it to MP4",
@@ -31,6 +31,7 @@ _PLURALS = {
     "copy": "copies",
     "link to a folder": "links to folders",
     "image without an image suffix": "images without an image suffix",
+    "mask without an image": "masks without an image",
 }
 _CONTENT = {  # first bytes of images
     b"\x89PNG\r\n": "PNG",
@@ -65,11 +66,12 @@ def _folders_of(items: Iterable[Item]) -> set[Path]:
 
 
 def list_unread(roots: Iterable[Path], read: Collection[Path]) -> list[Skipped]:
-    """Return what is in folders and was not read, naturally sorted; other files of supported formats are not listed.
+    """Return what is in folders and was not read, naturally sorted.
 
-    read: files and folders of frames that are used.
+    Masks of images, frames in a folder beside a video that is used, and files that are no media are not listed.
+    read: files, images inside files, and folders that are used.
     """
-    used = {_absolute(path) for path in read}
+    used = {_absolute((parse_address(path) or (path,))[0]) for path in read}
     skipped: dict[Path, Skipped] = {}
     for root in roots:
         for skip in _walk(root, used):
@@ -92,13 +94,22 @@ def count_reasons(skipped: Iterable[Skipped]) -> dict[str, int]:
     return dict(Counter(skip.kind for skip in skipped).most_common())
 
 
+def counts_as_json(read: int, skipped: Sequence[Skipped]) -> dict[str, object]:
+    """Return the number of items that were read, and what was skipped, for the JSON of any verb."""
+    return {
+        "read": read,
+        "skipped": [{"path": str(bad.path), "reason": bad.reason, "kind": bad.kind} for bad in skipped],
+        "skipped_by_reason": count_reasons(skipped),
+    }
+
+
 def describe_counts(read: int, nouns: tuple[str, str], skipped: Sequence[Skipped]) -> str:
     """Return the line that ends a run: how many items were read, and what was skipped, by reason.
 
     >>> describe_counts(24, ("image", "images"), [])
     'read 24 images, skipped nothing'
-    >>> describe_counts(1, ("image", "images"), [Skipped(Path("a.heic"), "a.heic: ...", ".heic file")] * 2)
-    'read 1 image, skipped 2: 2 .heic files'
+    >>> describe_counts(1, ("image", "images"), [Skipped(Path("a.psd"), "a.psd: ...", ".psd file")] * 2)
+    'read 1 image, skipped 2: 2 .psd files'
     """
     counts = count_reasons(skipped)
     reasons = ", ".join(counted(number, kind, _PLURALS.get(kind, "")) for kind, number in counts.items())
@@ -108,8 +119,10 @@ def describe_counts(read: int, nouns: tuple[str, str], skipped: Sequence[Skipped
 
 def _walk(root: Path, used: Collection[str]) -> Iterator[Skipped]:
     failures: list[OSError] = []
+    unused: list[Path] = []
     for folder, folders, files in os.walk(root, onerror=failures.append):
         parent = Path(folder)
+        is_used = any(_absolute(path) in used for path in (parent, *parent.parents))
         for name in list(folders):
             path = parent / name
             if name.startswith("."):
@@ -123,12 +136,41 @@ def _walk(root: Path, used: Collection[str]) -> Iterator[Skipped]:
                 yield Skipped(path, reason, "link to a folder")
         for name in files:
             path = parent / name
-            if _absolute(path) not in used and (skip := _explain(path)) is not None:
+            if _absolute(path) in used:
+                continue
+            if (skip := _explain(path)) is not None:
                 yield skip
+            elif _is_media(path) and not is_used:
+                unused.append(path)
+    yield from _explain_unused(root, unused, used)
     for error in failures:
         path = Path(error.filename or root)
         reason = f"{path}: the folder cannot be read ({error.strerror}); change its permissions"
         yield Skipped(path, reason, "unreadable folder")
+
+
+def _explain_unused(root: Path, unused: Sequence[Path], used: Collection[str]) -> Iterator[Skipped]:
+    """Say why images and videos are not used; masks and frames of other files have nothing to explain."""
+    if not unused:
+        return
+    images = () if meaning_of(root.name) == "mask" else set(without_masks(root))
+    masks = {path for path in unused if is_image(path) and path not in images}
+    media = set(unused) - masks
+    places = {(path.parent.name, path.stem) for path in (*map(Path, used), *media)}
+    stems = {stem for _, stem in places}
+    of_videos = {Path(path).parent for path in used if is_video(Path(path))}  # with frames in a folder beside the video
+    for path in unused:
+        folder, names = path.parent.name, (path.stem, split_mask_name(path.stem))
+        if split_mask_name(folder) in stems or (is_image(path) and Path(_absolute(path)).parent.parent in of_videos):
+            continue
+        if path not in masks:
+            kind = f"unused {'video' if is_video(path) else 'image'}"
+            yield Skipped(path, f"{path}: no part of the dataset, by its place or its name; move or rename it", kind)
+        elif not any((folder, name) in places for name in names) and (
+            meaning_of(folder) != "mask" or stems.isdisjoint(names)
+        ):
+            reason = f"{path}: a mask by its name, but no image has this name; rename it"
+            yield Skipped(path, reason, "mask without an image")
 
 
 def _explain(path: Path) -> Skipped | None:

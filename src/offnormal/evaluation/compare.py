@@ -16,8 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from offnormal.data.masks import name_some
-from offnormal.errors import CalibrationError, DataError, UsageError, counted
+from offnormal.errors import CalibrationError, DataError, UsageError, counted, name_some
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
 from offnormal.evaluation.evaluate import decide
 from offnormal.evaluation.shared_rows import DrawnUnits, common_tables, drawn_units
@@ -249,7 +248,7 @@ def _measure_row(row: ComparedRun, rules: EventRules, hysteresis: float | None) 
             alarms = report_alarms(measured.series, threshold, rules, low)
     result = replace(
         row,
-        metrics=measured.metrics,
+        metrics=measured.metrics if measured.frames is None else measured.frames.distinct(measured.metrics),
         breakdown=breakdown,
         alarms=alarms,
         confusion=decisions.confusion,
@@ -297,12 +296,10 @@ def _draw(row: ComparedRun, columns: Sequence[str], drawn: DrawnUnits, weights: 
         values = bootstrap.drawn_metrics(table.label[rows], scores[rows], drawn.number[rows], weights)
         metrics |= {name: values[names[base]] for name, base in plain.items() if base in names}
         macro = "frame_AUC_macro" + suffix
-        if macro in columns and drawn.are_videos:
+        if macro in columns:  # of more than one video
             aucs = [_auc(table.label[video], scores[video]) for video in drawn.rows()]
             if np.isfinite(aucs).sum() > 1:
                 metrics[macro] = bootstrap.drawn_mean(aucs, weights)
-        elif macro in columns:
-            metrics[macro] = values["AUC"]
     return metrics
 
 

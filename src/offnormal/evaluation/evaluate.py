@@ -14,7 +14,7 @@ from offnormal.calibration.guarantee import count_events
 from offnormal.data.class_split import SPLITS
 from offnormal.data.dataset import Dataset, Skipped
 from offnormal.data.reuse import NO_REUSE, Reuse
-from offnormal.data.unread import count_reasons
+from offnormal.data.unread import counts_as_json
 from offnormal.evaluation.alarms import AlarmReport, report_alarms
 from offnormal.evaluation.table import TESTED, DecisionRule, ScoreTable, join_tables
 from offnormal.evaluation.units import TRAITS, measure, why_no_metrics
@@ -33,7 +33,7 @@ from offnormal.metrics.decision import (
     threshold_sweep,
 )
 from offnormal.metrics.memory_use import MemoryShares, MemoryUse
-from offnormal.metrics.streams import join_series
+from offnormal.metrics.streams import divide_by_labels, join_series
 from offnormal.metrics.video import FrameScores, VideoMetrics
 from offnormal.sources.recorder import find_streams
 from offnormal.types import NORMAL, Unit
@@ -41,7 +41,7 @@ from offnormal.types import NORMAL, Unit
 
 @dataclass(slots=True, kw_only=True)
 class Partial:
-    """Result of scoring some of the items; partials are joined in the order of the items."""
+    """Result of scoring the items, in their order."""
 
     tables: list[ScoreTable] = field(default_factory=list)
     pixels: PixelScores | None = None  # None: no masks or no maps
@@ -100,29 +100,14 @@ class Evaluation:
         return None if self.calibration is None else self.calibration.threshold
 
     @property
+    def distinct_metrics(self) -> dict[str, float]:
+        """The metrics for people: without those that repeat others."""
+        return self.metrics if self.frames is None else self.frames.distinct(self.metrics)
+
+    @property
     def labeled(self) -> bool:
         """Whether any unit of the test set has a label."""
         return bool(self.table.labeled.any())
-
-
-def join_partials(partials: Sequence[Partial]) -> Partial:
-    """Join several partials."""
-    joined = Partial()
-    for partial in partials:
-        joined.tables += partial.tables
-        joined.memory_use.merge(partial.memory_use)
-        joined.embeddings += partial.embeddings
-        joined.latents += partial.latents
-        joined.skipped += partial.skipped
-        joined.warnings |= partial.warnings
-        joined.notes += partial.notes
-        joined.reuse = joined.reuse if joined.reuse.items else partial.reuse
-        joined.assumed_fps = joined.assumed_fps or partial.assumed_fps
-        joined.seconds += partial.seconds
-        if partial.pixels is not None:
-            joined.pixels = joined.pixels or PixelScores(partial.pixels.max_pixels)
-            joined.pixels.merge(partial.pixels)
-    return joined
 
 
 def evaluate_scores(
@@ -237,7 +222,7 @@ def _join_streams(dataset: Dataset, series: list[FrameScores]) -> list[FrameScor
     if not all(video.name in items for video in series):
         return series
     streams = find_streams([items[video.name] for video in series], [video.clock.seconds for video in series])
-    return [join_series(series, stream) for stream in streams]
+    return [join_series(series, part) for stream in streams for part in divide_by_labels(series, stream)]
 
 
 def check_on_test_set(
@@ -257,7 +242,7 @@ def check_on_test_set(
     if calibration.rate.per in ("image", "clip") or alarms is None or not alarms.normal_s:
         return None  # a share of images has no meaning for correlated frames
     if not calibration.rate.is_share:
-        return check_guarantee(calibration, alarms.false_alarms, alarms.normal_s)
+        return check_guarantee(calibration, alarms.false_incidents, alarms.normal_s)
     if calibration.block_s is None:
         return None
     above = sum(_exceedances(video, calibration.threshold, calibration.block_s) for video in series)
@@ -335,9 +320,7 @@ def metrics_json(evaluation: Evaluation) -> dict[str, object]:
         "alarms": None if evaluation.alarms is None else evaluation.alarms.to_json(),
         "notes": evaluation.notes,
         "warnings": {item: list(texts) for item, texts in evaluation.warnings.items() if texts},
-        "read": len(evaluation.table.items),
-        "skipped": [{"item": str(bad.path), "reason": bad.reason, "kind": bad.kind} for bad in evaluation.skipped],
-        "skipped_by_reason": count_reasons(evaluation.skipped),
+        **counts_as_json(len(evaluation.table.items), evaluation.skipped),
         "known": {"excluded": evaluation.reuse.is_excluded, "items": evaluation.reuse.names},
         "data": {
             "name": dataset.name,

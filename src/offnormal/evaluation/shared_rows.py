@@ -24,7 +24,6 @@ class DrawnUnits:
     number: NDArray[np.int64]  # (R,) unit of each row; -1: not used by metrics
     count: int
     noun: str  # plural, for messages
-    are_videos: bool
 
     def rows(self) -> list[NDArray[np.intp]]:
         """Rows of each unit."""
@@ -75,8 +74,8 @@ def drawn_units(table: ScoreTable) -> DrawnUnits:
     if is_video and count == 1 and rows.size >= BLOCKS:
         number[rows] = np.arange(rows.size) * BLOCKS // rows.size
         noun = f"stretches of equal length of the one video {names[rows[0]]}"
-        return DrawnUnits(number=number, count=BLOCKS, noun=noun, are_videos=False)
-    return DrawnUnits(number=number, count=count, noun=noun, are_videos=is_video and count > 1)
+        return DrawnUnits(number=number, count=BLOCKS, noun=noun)
+    return DrawnUnits(number=number, count=count, noun=noun)
 
 
 def _keys(table: ScoreTable) -> dict[tuple[str, int], int]:

@@ -24,6 +24,8 @@ Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _DEFAULT = RulesConfig()
 _Time = Annotated[float, Field(ge=-6e10, le=6e10)]  # seconds since 1970 of a date with four digits of the year
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Point = Annotated[list[_Finite], Field(min_length=2, max_length=2)]  # time and score
 _MAX_POINTS = 512  # of a peak series
 
 
@@ -40,6 +42,10 @@ class EventRules(VerbConfig):
     """A longer event is closed and continues as a new one."""
     max_gap_s: PositiveSeconds = _DEFAULT.max_gap
     """An event ends where no score follows for longer than this."""
+    incident_gap_s: Seconds = _DEFAULT.incident_gap
+    """An event that starts sooner than this after the end of the last one belongs to the same incident."""
+    renew_s: PositiveSeconds = _DEFAULT.renew
+    """An incident that lasts longer is alerted again, and counts again."""
 
     @classmethod
     def from_config(cls, config: RulesConfig) -> EventRules:
@@ -72,7 +78,7 @@ class _PeakSeries:
 
     stride: int = 1  # scores per point
     in_last: int = 0  # scores in the last point
-    points: list[list[float]] = field(default_factory=list)
+    points: Annotated[list[_Point], Field(max_length=_MAX_POINTS)] = field(default_factory=list)
 
     def add(self, time_s: float, score: float) -> None:
         """Add the next score."""
@@ -112,7 +118,7 @@ class _Run:
     start_s: _Time
     continues_s: _Time | None = None
     peak_s: _Time = -math.inf
-    peak: float = -math.inf
+    peak: _Finite = -math.inf
     series: _PeakSeries = field(default_factory=_PeakSeries)
 
     def add(self, time_s: float, score: float) -> None:
@@ -238,6 +244,13 @@ class EventMachine:
     def restore(self, state: Mapping[str, object]) -> None:
         """Continue from the `state` of a machine with the same rules and thresholds; ValueError for a damaged one."""
         stored = _State.model_validate(state)
+        runs = [run for run in (stored.rising, stored.open) if run is not None]
+        last_s = -math.inf if stored.last_s is None else stored.last_s
+        quiet_s = last_s if stored.quiet_until_s is None else stored.quiet_until_s - self.rules.cool_down_s
+        if max(quiet_s, stored.end_s or last_s) > last_s or any(
+            not (run.start_s <= run.peak_s <= last_s and math.isfinite(run.peak)) for run in runs
+        ):
+            raise ValueError(f"times or scores that do not belong together (last score at {stored.last_s} s)")
         self._last_s, self._end_s = stored.last_s, stored.end_s
         self._quiet_until_s = -math.inf if stored.quiet_until_s is None else stored.quiet_until_s
         self._rising, self._open = stored.rising, stored.open

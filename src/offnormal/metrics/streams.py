@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,6 +17,16 @@ class Stream:
 
     rows: tuple[int, ...]  # indices of the videos, in order of time
     gaps_s: tuple[float | None, ...]  # (len(rows) - 1,) seconds between the end of one and the start of the next
+
+
+def divide_by_labels(videos: Sequence[FrameScores], stream: Stream) -> list[Stream]:
+    """Divide a stream where labels begin or end, so that one video without labels does not cost those of the others."""
+    cuts = [0]
+    for number, (before, after) in enumerate(pairwise(videos[row] for row in stream.rows), 1):
+        if (before.labels is None) != (after.labels is None):
+            cuts.append(number)
+    cuts.append(len(stream.rows))
+    return [Stream(stream.rows[first:end], stream.gaps_s[first : end - 1]) for first, end in pairwise(cuts)]
 
 
 def join_series(videos: Sequence[FrameScores], stream: Stream) -> FrameScores:

@@ -35,14 +35,17 @@ _MAX_BYTES = 16 << 20  # per camera: 40 cameras fit into 640 MB
 class Mp4File:
     """Writes frames of one size at their own times to an MP4 file, which appears when the block succeeds.
 
-    size: (H, W), both even. fps: rate of frames without a time. threads: for encoding; 0: one per core.
+    size: (H, W), both even. fps: rate of frames without a time. threads: for encoding; 0: one per core. encoder: of
+    `ENCODERS`; None: the first that is installed.
     Raises OffnormalError when the file cannot be written.
     """
 
-    def __init__(self, path: Path, fps: float, size: tuple[int, int], *, threads: int = 0) -> None:
+    def __init__(
+        self, path: Path, fps: float, size: tuple[int, int], *, threads: int = 0, encoder: str | None = None
+    ) -> None:
         self.path = path
         self.frames = 0
-        self.encoder = _select_encoder()
+        self.encoder = encoder or _select_encoder()
         self._fps, self._size, self._threads = fps, size, threads
         self._stack: ExitStack | None = None
         self._last_tick = 0  # ticks of the newest frame

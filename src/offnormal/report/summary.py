@@ -21,7 +21,9 @@ def render_summary(evaluations: Sequence[tuple[str, Evaluation, str]]) -> str:
     Means are over the categories that have the metric; if some do not, the number is printed.
     """
     measured = [evaluation for _, evaluation, _ in evaluations]
-    names = [name for name in headline(measured[0]) if any(name in evaluation.metrics for evaluation in measured)]
+    names = [
+        name for name in headline(measured[0]) if any(name in evaluation.distinct_metrics for evaluation in measured)
+    ]
     means = mean_metrics([evaluation.metrics for evaluation in measured])
     table = Table(
         columns=[

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +19,7 @@ from offnormal.detectors.parts.stream_states import ParallelStreams, SequentialS
 from offnormal.errors import ConfigError, OffnormalError, counted
 from offnormal.types import Output, Sample, Scores
 
+log = logging.getLogger(__name__)
 _CPU_MEMORY_ERRORS = ("can't allocate memory", "not enough memory")  # in the RuntimeError of torch's CPU allocator
 
 
@@ -26,7 +29,7 @@ def choose_device(name: str = "auto", threads: int | None = None) -> torch.devic
     threads: set the number of CPU threads for the whole process; None: do not change it.
     """
     if threads is not None:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(usable_threads(threads))
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -40,6 +43,16 @@ def choose_device(name: str = "auto", threads: int | None = None) -> torch.devic
     if device.type == "cuda":  # scores must agree with those of a CPU, or a threshold changes its meaning
         torch.backends.cudnn.allow_tf32 = False
     return device
+
+
+def usable_threads(threads: int) -> int:
+    """Return a number of CPU threads that this machine can start: more would end the program inside torch."""
+    most = max(64, os.cpu_count() or 1)
+    if threads > most:
+        log.warning(
+            "threads: %d set, %d used: this machine has %s", threads, most, counted(os.cpu_count() or 1, "core")
+        )
+    return min(threads, most)
 
 
 @contextlib.contextmanager

@@ -49,6 +49,7 @@ class AlertSink(Sink):
 
     Options = AlertOptions
     default_when = ("opened",)
+    default_each = "incident"
     target_option = "url"
 
     def __init__(self, options: AlertOptions) -> None:
@@ -91,7 +92,7 @@ class AlertSink(Sink):
         After some failed attempts, each further attempt also tries fewer attachments: they may be too large.
         """
         try:
-            self._timed(lambda: self._deliver(message), limit_s=_LIMIT_S, key=message.id)
+            self._timed(message.id, lambda: self._deliver(message), limit_s=_LIMIT_S)
         except TimeoutError as error:
             raise DeliveryError(str(error)) from None
 

@@ -71,20 +71,23 @@ class _AppendingSink(Sink):
                 is_cut = not first.endswith(b"\n") and len(first) < _TAIL_BYTES and self._is_unfinished_start(first)
                 content = self._content(message, "" if is_cut else first.decode(errors="replace").strip())
                 if self._written_ids is None or is_cut:
-                    self._written_ids = self._ids(self._complete_lines(file))
+                    self._written_ids = self._ids(self._complete_lines(file, is_cut=is_cut))
                 if message.id in self._written_ids:
                     return
                 _append_atomically(file, content.encode())
         self._written_ids = {message.id}  # only the newest can be sent again, right after a restart
 
-    def _complete_lines(self, file: BinaryIO) -> bytes:
-        """Remove a line that a killed program left unfinished; complete one of others. Return the last lines."""
+    def _complete_lines(self, file: BinaryIO, *, is_cut: bool) -> bytes:
+        """Remove a line that a killed program left unfinished; complete one of others. Return the last lines.
+
+        is_cut: the file is the unfinished start of a file of this sink.
+        """
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _TAIL_BYTES))
         tail = file.read()
         complete = tail[: tail.rfind(b"\n") + 1]
         last = tail[len(complete) :]
-        if last and len(last) < _TAIL_BYTES and self._is_unfinished(last):
+        if is_cut or (last and len(last) < _TAIL_BYTES and self._is_unfinished(last)):
             os.truncate(file.fileno(), size - len(last))
         elif last:
             _append_atomically(file, b"\n")

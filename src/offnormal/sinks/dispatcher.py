@@ -244,7 +244,7 @@ class Dispatcher:
             self._spool.close()
 
     def _put(self, message: Message) -> None:
-        deliveries = [delivery for delivery in self.deliveries if message.transition in delivery.sink.transitions]
+        deliveries = [delivery for delivery in self.deliveries if delivery.sink.takes(message)]
         try:
             self._spool.put(message, [delivery.name for delivery in deliveries])
             self._is_stored = True

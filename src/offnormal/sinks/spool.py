@@ -42,7 +42,7 @@ _COLUMNS = {  # of the rows that are copied from a damaged file
     "held": "id, event, folder",
     "dropped": "sink, number",
 }
-_DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR_SHORT_READ)
 _BROKEN = (*_DAMAGED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)  # opening may help
 _UNREADABLE = (OffnormalError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
 _DELETE_OLDEST = (
@@ -112,7 +112,7 @@ class Spool:
                 return WaitingMessage(row[0], Message.from_json(_json(row[1]), _path(row[2])))
             except _UNREADABLE as error:
                 self._warn(f"message {row[0]} for {sink}", error)
-                self.mark_refused(row[0], sink, f"cannot be read: {str(error)[:200]}")
+                self.mark_refused(row[0], sink, f"cannot be read: {_reason(error)}")
 
     def mark_delivered(self, seq: int) -> None:
         """Remove a delivered message."""
@@ -144,13 +144,13 @@ class Spool:
             except _UNREADABLE as error:
                 self._warn(f"a closed event (row {number})", error)
                 with self._transaction():
-                    self._db.execute("INSERT INTO damaged VALUES (?, ?)", (text, str(error)[:200]))
+                    self._db.execute("INSERT INTO damaged VALUES (?, ?)", (text, _reason(error)))
                     self._db.execute("DELETE FROM held WHERE rowid = ?", (number,))
         return events
 
     def count_waiting(self, sink: str, *, after: int = 0) -> int:
         """Number of messages after `after` that wait for a sink."""
-        with self._lock:
+        with self._transaction():
             rows = self._db.execute(
                 "SELECT count(*) FROM waiting WHERE sink = ? AND refused IS NULL AND seq > ?", (sink, after)
             )
@@ -199,10 +199,12 @@ class Spool:
                     self._replace_deleted()
                 with self._db:
                     yield
-            except (OSError, sqlite3.Error) as error:
-                if isinstance(error, sqlite3.Error) and _code(error) in _BROKEN:
+            except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
+                if not isinstance(error, OSError) and _code(error) & 0xFF in _BROKEN:
                     self._db.close()
-                    with contextlib.suppress(OSError, sqlite3.Error):  # it is tried again with the next transaction
+                    with contextlib.suppress(
+                        OSError, sqlite3.Error, UnicodeDecodeError
+                    ):  # it is tried again with the next transaction
                         self._db = self._open()
                 raise OffnormalError(
                     f"{self.path}: cannot be used ({error}); free some disk space or check the disk, or undelivered "
@@ -224,17 +226,18 @@ class Spool:
         """Warn about the first damaged row."""
         if not self._has_warned:
             self._has_warned = True
-            reason = str(error)[:200] or type(error).__name__
             log.warning(
                 "%s: %s cannot be read (%s) and is set aside in this file; more such rows are not reported",
-                self.path, what, reason,
+                self.path, what, _reason(error),
             )  # fmt: skip
 
     def _open(self) -> sqlite3.Connection:
         try:
             return self._connect()
-        except sqlite3.DatabaseError as error:
-            if _code(error) not in _DAMAGED:  # not writable, or the disk is full
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the second: of a message that quotes the file
+            code = _code(error)
+            says_read_only = code == sqlite3.SQLITE_READONLY and os.access(self.path, os.W_OK)  # in its damaged header
+            if not (says_read_only or {code, code & 0xFF}.intersection(_DAMAGED)):  # not writable, or the disk is full
                 raise
             aside = set_aside(self.path)
             for ending in ("-wal", "-shm"):
@@ -256,17 +259,17 @@ class Spool:
             db.executescript(_SCHEMA)
             for table, columns in _COLUMNS.items():
                 db.execute(f"SELECT {columns} FROM {table} LIMIT 0")
-            if db.execute("PRAGMA quick_check").fetchone() != (b"ok",):
-                raise sqlite3.DatabaseError("quick_check reported errors")
-        except sqlite3.Error:
+            if db.execute("PRAGMA integrity_check").fetchone() != (b"ok",):
+                raise sqlite3.DatabaseError("integrity_check reported errors")
+        except (sqlite3.Error, UnicodeDecodeError):
             db.close()
             raise
         return db
 
 
 def _code(error: Exception) -> int:
-    """The kind of an error of SQLite; a closed connection counts as damaged."""
-    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)) & 0xFF
+    """The number of an error of SQLite; a closed connection counts as damaged."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT))
 
 
 def _read_rows(db: sqlite3.Connection) -> dict[str, list[list[object]]]:
@@ -275,7 +278,7 @@ def _read_rows(db: sqlite3.Connection) -> dict[str, list[list[object]]]:
     for table, columns in _COLUMNS.items():
         rows: dict[int, list[object]] = {}
         for order in ("ASC", "DESC"):
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):
                 query = f"SELECT rowid, {columns} FROM {table} NOT INDEXED ORDER BY rowid {order}"
                 for number, *values in db.execute(query):
                     rows[number] = [v.decode(errors="replace") if isinstance(v, bytes) else v for v in values]
@@ -291,7 +294,7 @@ def _write_rows(tables: dict[str, list[list[object]]], db: sqlite3.Connection) -
             columns = _COLUMNS[table]
             marks = ", ".join("?" * (columns.count(",") + 1))
             for row in rows:
-                with contextlib.suppress(sqlite3.IntegrityError, sqlite3.DataError):
+                with contextlib.suppress(sqlite3.IntegrityError, sqlite3.DataError):  # a row that breaks a rule
                     count += db.execute(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})", row).rowcount
     return count
 
@@ -301,6 +304,11 @@ def _json(text: object) -> Any:
     if not isinstance(text, bytes):
         raise TypeError(f"{type(text).__name__} instead of text")
     return json.loads(text.decode())
+
+
+def _reason(error: Exception) -> str:
+    """What an error says about damaged text, which may be no Unicode."""
+    return (str(error)[:200] or type(error).__name__).encode("utf-8", "backslashreplace").decode()
 
 
 def _text(folder: Path | None) -> str | None:

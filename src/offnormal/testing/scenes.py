@@ -67,6 +67,7 @@ def write_scenes(
 
 
 def _write_video(path: Path, images: list[np.ndarray]) -> None:
-    with Mp4File(path, FPS, (images[0].shape[0], images[0].shape[1]), threads=1) as file:
+    # libx264 compresses the same frames differently in a process that used its memory before
+    with Mp4File(path, FPS, (images[0].shape[0], images[0].shape[1]), threads=1, encoder="mpeg4") as file:
         for image in images:
             file.add(image)

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from offnormal.errors import ConfigError, DataError, FitError, OffnormalError
-from offnormal.files import new_file, new_folder, write_text
+from offnormal.files import new_file, new_folder, restore_folder, write_text
 from offnormal.input_files import load_json, read_text
 from offnormal.tensors import write_tensors
 
@@ -85,6 +85,7 @@ def load(run: Path, which: str = "last") -> Checkpoint:
     Raises ConfigError if there is none, and DataError if it is damaged.
     """
     folder = checkpoint_path(run, which)
+    restore_folder(folder)
     if not folder.exists():
         if (moved := _find_moved(run, which)) is None:
             raise ConfigError(
@@ -104,10 +105,8 @@ def load(run: Path, which: str = "last") -> Checkpoint:
 
 
 def _find_moved(run: Path, which: str) -> Path | None:
-    """Find a checkpoint under another name: after a kill while it was being replaced, or copied back from an upload."""
+    """Find a checkpoint under another name: copied back from an upload."""
     folder = checkpoint_path(run, which).parent
-    for moved in folder.glob(f".{which}.*.old"):
-        return moved
     try:
         named = folder / load_json(read_text(run / CURRENT))[which]
     except (OSError, ValueError, KeyError, TypeError):

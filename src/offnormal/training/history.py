@@ -29,8 +29,10 @@ def read_history(log: Path) -> History | None:
         if line is None:
             continue
         event, step = line.get("event"), line.get("step")
-        if event == "epoch" and (values := {name: value for name, value in line.items() if name not in _LOOP_KEYS}):
-            history.epochs[last] = values
+        if event == "epoch":
+            numbers = {name: value for name, value in line.items() if value is None or isinstance(value, int | float)}
+            if values := {name: value for name, value in numbers.items() if name not in _LOOP_KEYS}:
+                history.epochs[last] = values
         if not isinstance(step, int):
             continue
         if event == "resumed":
@@ -50,5 +52,7 @@ def _drop_after(history: History, step: int) -> None:
         for later in [logged for logged in series if logged > step]:
             del series[later]
     if history.best is not None and history.best > step:
-        losses = {logged: loss for logged, named in history.validations.items() if (loss := named["loss"]) is not None}
+        losses = {
+            logged: loss for logged, named in history.validations.items() if (loss := named.get("loss")) is not None
+        }
         history.best = min(losses, key=lambda logged: losses[logged], default=None)

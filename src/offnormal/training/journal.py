@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from offnormal.errors import FitError
+from offnormal.errors import FitError, name_some
 from offnormal.run import Run
 from offnormal.training import checkpoint
 from offnormal.training.ranks import Report
@@ -125,10 +125,9 @@ class Journal:
 
     def _describe_failure(self, record: StepRecord, problem: str) -> str:
         files = list(dict.fromkeys(map(_describe, record.samples)))
-        more = f" and {len(files) - _NAMES} more" if len(files) > _NAMES else ""
         return (
             f"step {record.step} (epoch {record.epoch}): {problem}; files of the batch: "
-            f"{', '.join(files[:_NAMES])}{more}. {self._advice()}"
+            f"{name_some(files, _NAMES)}. {self._advice()}"
         )
 
     def _advice(self) -> str:

@@ -22,6 +22,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from offnormal import errors
 from offnormal.errors import OffnormalError
+from offnormal.scoring.scorer import usable_threads
 from offnormal.training.settings import TrainSettings
 
 _PRECISION: dict[str, Literal["32-true", "bf16-mixed", "16-mixed"]] = {
@@ -49,7 +50,7 @@ def launch(work: Work[_Result], settings: TrainSettings, device: torch.device, r
         local_result: _Result = local.launch(lambda fabric: work(fabric, report))
         return local_result
     fabric = Fabric(accelerator=device.type, devices=settings.devices, strategy="ddp_spawn", precision=precision)
-    threads = settings.threads or max(1, (os.cpu_count() or 1) // settings.devices)
+    threads = usable_threads(settings.threads or max(1, (os.cpu_count() or 1) // settings.devices))
     with _listen(settings.devices, report) as (ends, failures):
         try:
             result: _Result = fabric.launch(partial(_in_rank, work, ends, threads))

@@ -54,17 +54,23 @@ class Fitted:
 
 
 def fit_statistics(
-    detector: StatisticalDetector, loader: Batches, *, device: torch.device, seed: int = 0, needed: int = 0
+    detector: StatisticalDetector,
+    loader: Batches,
+    *,
+    device: torch.device,
+    seed: int = 0,
+    needed: int = 0,
+    leaves_out: bool = True,
 ) -> NormalScores | None:
     """Fit and finish a statistical detector in one pass; return scores of normals for calibration.
 
     With groups, each group is scored by a fit without it, in at most 10 folds and a second pass. Otherwise
     each image of a bounded random sample (at least `needed` if there are so many) is scored by leave-one-out.
-    Returns None for fewer than three images, or groups too small to leave one out. Raises DataError for fewer than two
-    images.
+    Returns None for fewer than three images, for groups too small to leave one out, and if leaves_out is False. Raises
+    DataError for fewer than two images.
     """
     detector.to(device).eval()
-    stored = _StoredSample(len(loader), seed, minimum=max(_MIN_SAMPLES, needed))
+    stored = _StoredSample(len(loader) if leaves_out else 0, seed, minimum=max(_MIN_SAMPLES, needed))
     counts: Counter[str | None] = Counter()  # samples per group; each frame of a video is one
     batch_text = f"a batch of {loader.batch_size} samples, or its statistics,"
     with torch.no_grad(), explain_memory_error(batch_text, "lower --batch-size or --size", FitError):
@@ -80,9 +86,9 @@ def fit_statistics(
                 f"{counts.total()} normal {noun} found{unreadable}; expected at least 2. 100 or more are advised"
             )
         normal_scores: NormalScores | None = None
-        if None not in counts and len(counts) > 1:
+        if leaves_out and None not in counts and len(counts) > 1:
             normal_scores = _leave_group_out(detector, loader, counts, device, seed, needed)
-        elif counts.total() > 2:
+        elif leaves_out and counts.total() > 2:
             if None not in counts:
                 log.warning("all images are in one group (%s): each is left out individually", next(iter(counts)))
             normal_scores = stored.score_leave_one_out(detector, device)

@@ -132,7 +132,9 @@ def benchmark_bundle(bundle: Bundle, config: BenchmarkConfig) -> Benchmark:
         bundle_mb=sum(file.stat().st_size for file in bundle.path.iterdir()) / 1e6,
         start_up_s=child["first"],
         files=len(videos or images),
-        skipped=[] if config.data is None or not config.data.is_dir() else list_unread([config.data], images),
+        skipped=[]
+        if config.data is None or not config.data.is_dir()
+        else list_unread([config.data], [item.path for item in videos] or images),
     )
 
 

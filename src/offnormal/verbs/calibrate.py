@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
@@ -12,7 +13,6 @@ import numpy as np
 
 from offnormal.bundle import Bundle, load
 from offnormal.calibration.calibration import Calibration, calibrate_scores
-from offnormal.calibration.footage import block_seconds
 from offnormal.calibration.history import Entry, worse
 from offnormal.config.score import CalibrateConfig
 from offnormal.data.batches import Loader
@@ -24,7 +24,8 @@ from offnormal.data.unread import skipped_near, with_unread
 from offnormal.errors import BundleError, CalibrationError, UsageError
 from offnormal.evaluation.table import DecisionRule, ScoreTable, join_tables, tabulate
 from offnormal.evaluation.units import TRAITS
-from offnormal.events.budget import budget_events
+from offnormal.events.budget import budget_incidents
+from offnormal.events.footage import SHORT_S
 from offnormal.events.machine import EventRules
 from offnormal.metrics.streams import Stream, join_series
 from offnormal.scoring import ItemScores, ScoredBatch, Scorer, choose_device, map_peaks, score_items, was_skipped
@@ -76,17 +77,20 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
     table, peaks = _score(Scorer(bundle.detector, choose_device(config.device, config.threads)), loader, unit)
     series = table.series(fps=config.fps)
     is_in_time = config.rate is not None and not config.rate.is_share
+    if config.confidence is not None and not is_in_time:
+        raise UsageError("--confidence is for a rate per hour or day: set a rate such as --rate 2/day")
     items = {item.name: item for item in dataset.train}
     streams = find_streams(
         [items[video.name] for video in series],
         [video.clock.seconds for video in series],
-        short_s=block_seconds(config.rate) if config.rate is not None and is_in_time else 0.0,
+        short_s=SHORT_S if is_in_time else 0.0,
     )
     if series and config.rate is not None and is_in_time:
-        calibration = budget_events(
+        calibration = budget_incidents(
             [join_series(series, stream) for stream in streams],
             [np.concatenate([peaks[table.items[row].rows] for row in stream.rows]) for stream in streams],
             rate=config.rate,
+            confidence=config.confidence,
             rules=EventRules.from_config(config.rules),
             hysteresis=config.rules.hysteresis,
             kind="held_out",
@@ -109,18 +113,23 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
         log.warning("the detector was fitted without this privacy mask: fit it with --privacy-mask for better scores")
         calibration = replace(calibration, mask=mask)
     calibration = replace(calibration, contents=tuple(content_keys(dataset.train)))
-    source, fingerprint = str(config.normal), dataset.fingerprint("train")
-    before = target.history.current_entry
-    entry = target.history.add(calibration, source=source, fingerprint=fingerprint).entries[-1]
-    if not config.dry_run:
-        target.replace_calibration(calibration, source=source, fingerprint=fingerprint)
+    fingerprint = hashlib.sha256("\n".join(calibration.contents).encode()).hexdigest()  # without names, unlike a fit's
+    if target.path is None and config.out is not None:
+        target = _target(bundle, config)  # another program may have written it meanwhile
+    if config.dry_run:
+        before = target.history.current_entry
+        history = target.history.add(calibration, source=str(config.normal), fingerprint=fingerprint)
+    else:
+        before = target.replace_calibration(calibration, source=str(config.normal), fingerprint=fingerprint)
         if target.path is None and config.out is not None:
             target.save(config.out)
-        entry = target.history.entries[-1]
+        history = target.history
     skipped = [*skipped_near(dataset, dataset.train), *loader.skipped]
+    entry = history.current_entry
+    assert entry is not None
     result = NewCalibration(calibration, skipped, before, entry, target.path or config.out)
     if result.worse:
-        undo = "" if config.dry_run or before is None else "; offnormal calibrate BUNDLE --undo returns to the old one"
+        undo = "" if config.dry_run else "; offnormal calibrate BUNDLE --undo returns to the old one"
         log.warning("the guarantee is worse than before (%s)%s", "; ".join(result.worse), undo)
     return result
 

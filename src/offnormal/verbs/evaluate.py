@@ -14,7 +14,6 @@ from offnormal.config.score import EvaluateConfig
 from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import check_label_count
 from offnormal.data.frame_masks import frame_labels, open_masks
-from offnormal.data.masks import mask_notes
 from offnormal.data.reuse import find_reuse
 from offnormal.data.unread import skipped_near
 from offnormal.errors import DataError
@@ -82,7 +81,7 @@ def score_dataset(
     partial.seconds = time.perf_counter() - start
     partial.skipped = [*skipped_near(dataset, dataset.test), *loader.skipped]
     partial.reuse, note = reuse, reuse.note(TRAITS[unit].item)
-    partial.notes += [*([] if note is None else [note]), *mask_notes(loader.mask_checks)]
+    partial.notes += [*([] if note is None else [note]), *loader.mask_summary.notes()]
     for scores in scored:
         if was_skipped(scores.item, loader.skipped):
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -21,6 +21,7 @@ from offnormal.calibration.calibration import Calibration, calibrate_scores
 from offnormal.calibration.guarantee import normals_needed, order_statistic
 from offnormal.config.fit import EmbeddedTrainConfig, FitConfig, ScheduleName, TrainConfig
 from offnormal.config.model import ADVANCED
+from offnormal.data.batches import Loader
 from offnormal.data.dataset import Dataset, count_by_folder
 from offnormal.data.masks import read_mask
 from offnormal.data.reuse import content_keys, drop_copies
@@ -43,7 +44,7 @@ from offnormal.training import checkpoint
 from offnormal.training.held_out import score_held_out
 from offnormal.training.settings import refuse_contradictions
 from offnormal.training.statistics import Fitted, fit_statistics
-from offnormal.types import MAX_IMAGE_PIXELS, InputSpec, Rate
+from offnormal.types import MAX_IMAGE_PIXELS, InputSpec, Item, Rate
 from offnormal.verbs.loading import (
     Progress,
     load_items,
@@ -266,13 +267,18 @@ def _fit_detector(
     if not isinstance(detector, StatisticalDetector):
         raise FitError(f"{detector.name}: expected a StatisticalDetector or a TrainedDetector to fit")
     task = f"fit {detector.name} on {dataset.name}"
-    loader = load_items(
-        dataset.train, detector.input, config, config, progress=progress, task=task, every_s=config.every, reread=True
-    )
-    normal_scores = fit_statistics(detector, loader, device=device, seed=detector.options.seed, needed=needed)
+    leaves_out = not dataset.calibration  # a validation set of the dataset's own
+
+    def load(items: Sequence[Item]) -> Loader:
+        return load_items(
+            items, detector.input, config, config, progress=progress, task=task, every_s=config.every, reread=leaves_out
+        )
+
+    loader, seed = load(dataset.train), detector.options.seed
+    normal_scores = fit_statistics(detector, loader, device=device, seed=seed, needed=needed, leaves_out=leaves_out)
     skipped = list(loader.skipped)
-    if dataset.calibration and not dataset.is_video:  # a validation set of the dataset's own
-        held_out = load_items(dataset.calibration, detector.input, config, config, progress=progress, task=task)
+    if not leaves_out:
+        held_out = load(dataset.calibration)
         normal_scores = score_held_out(Scorer(detector, device), held_out)
         skipped += held_out.skipped
     return Fitted(

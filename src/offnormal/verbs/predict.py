@@ -233,13 +233,12 @@ def items_to_predict(
     be overwritten; DataError for names without any item.
     """
     wants_clips = bundle is not None and bundle.input.scores_whole_video
-    outputs = [path for path in (config.overlays, config.annotate) if path is not None]
     items = resolve_items(
         names,
         wants_clips=wants_clips,
         as_video=config.as_video,
         known_classes=known_classes(bundle) if bundle is not None and wants_clips else (),
-        output_paths=outputs,
+        output_paths=_output_folders(config),
     )
     items = [replace(item, name=item.address) for item in items]  # results are named like the files that the user named
     if wants_clips:
@@ -275,11 +274,16 @@ def _outputs(config: PredictConfig, items: Sequence[Item]) -> Iterator[tuple[str
             yield from (("--overlays", stem.with_name(stem.name + suffix)) for suffix in (".png", ".tiff"))
 
 
-def unread_inputs(names: Sequence[str], items: Sequence[Item]) -> list[Skipped]:
-    """Return what the search of the folders that a user named did not read."""
+def unread_inputs(names: Sequence[str], items: Sequence[Item], config: PredictConfig) -> list[Skipped]:
+    """Return what the search of the folders that a user named did not read, except for results in them."""
     folders = [path for name in names if (path := to_local_path(name)).is_dir()]
     masks = [] if any(item.is_video for item in items) else [mask for folder in folders for mask in list_masks(folder)]
-    return [*masks, *list_unread(folders, [item.path for item in items])]
+    used = [*(item.path for item in items), *(mask.path for mask in masks), *_output_folders(config)]
+    return [*masks, *list_unread(folders, used)]
+
+
+def _output_folders(config: PredictConfig) -> list[Path]:
+    return [path for path in (config.overlays, config.annotate) if path is not None]
 
 
 def annotated_paths(target: Path | None, names: dict[Path, str]) -> dict[Path, Path]:

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from offnormal.config.data import DeviceConfig, MaskConfig
-from offnormal.config.fields import AS_LIST, EventRate, Text
+from offnormal.config.fields import AS_LIST, Confidence, EventRate, Text
 from offnormal.config.model import FlagName, Flattened, merge, set_values
 from offnormal.config.rules import AlarmConfig
 from offnormal.config.validation import format_validation_error
@@ -53,6 +53,8 @@ class CameraSettings(MaskConfig, AlarmConfig):
     """Bundle, or run folder with one."""
     rate: EventRate | None = None
     """Alarm budget: false alarms to expect at most, such as 2/day or 1/hour. Default: the threshold of the bundle."""
+    confidence: Confidence | None = None
+    """Percent confidence that the mean rate of such footage is at most --rate. Default: the rate is expected."""
     calibrate_on: Annotated[list[Path], AS_LIST] = Field(default=[])
     """Normal footage of this camera that the detector was not trained on, for --rate: a file or folder; repeatable."""
     threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
@@ -87,6 +89,8 @@ class CameraSettings(MaskConfig, AlarmConfig):
             raise ValueError("threshold excludes rate and calibrate_on: a threshold set by hand has no guaranteed rate")
         if self.calibrate_on and self.rate is None:
             raise ValueError("calibrate_on needs a rate, such as rate: 2/day")
+        if self.confidence is not None and self.rate is None:
+            raise ValueError("confidence needs a rate, such as rate: 2/day")
         return self
 
 

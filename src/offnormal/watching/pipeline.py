@@ -8,13 +8,14 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from offnormal.data.live_windows import LiveBatches, ReadyItem
 from offnormal.errors import OffnormalError, UsageError
+from offnormal.file_lock import file_lock
 from offnormal.recording.recorder import MediaWorker
 from offnormal.repeated_errors import RepeatedErrors
 from offnormal.scoring import LiveScorer, ScoredFrame
@@ -315,15 +316,9 @@ def _timed(live: LiveScorer, batch: list[ReadyItem]) -> tuple[list[tuple[str, Sc
 @contextmanager
 def exclusive_folder(folder: Path) -> Iterator[None]:
     """Lock the folder, because two programs would deliver every event twice; UsageError if it is locked."""
-    try:
-        import fcntl
-    except ImportError:  # this system has no file locks
-        yield
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            stack.enter_context(file_lock(folder / ".lock", waits=False))
+        except BlockingIOError:
             raise UsageError(f"{folder}: another offnormal watch uses this folder; choose another with --out") from None
         yield

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from offnormal.calibration.calibration import Calibration
-from offnormal.calibration.footage import block_seconds
 from offnormal.config.fields import format_rate
 from offnormal.data.resolve import resolve_items
 from offnormal.data.reuse import find_reuse
 from offnormal.errors import CalibrationError, UsageError
-from offnormal.events.budget import AlarmBudget, budget_events
+from offnormal.events.budget import AlarmBudget, budget_incidents
+from offnormal.events.footage import SHORT_S
 from offnormal.events.machine import low_threshold
 from offnormal.events.zones import hash_setup
 from offnormal.files import read_state, write_text
@@ -146,12 +146,13 @@ def _find_budget(
     streams = find_streams(
         [Item(address=str(path), name=str(path), is_video=True) for path in videos],
         [video.clock.seconds for video in series],
-        short_s=block_seconds(rate),
+        short_s=SHORT_S,
     )
-    budget = budget_events(
+    budget = budget_incidents(
         [join_series(series, stream) for stream in streams],
         None if peaks is None else [np.concatenate([peaks[row] for row in stream.rows]) for stream in streams],
         rate=rate,
+        confidence=setup.config.confidence,
         rules=setup.rules,
         kind="held_out",
         bundle=setup.bundle.hash,
@@ -183,6 +184,7 @@ def _budget_key(setup: CameraSetup, videos: Sequence[Path]) -> dict[str, object]
         "setup_hash": hash_setup(config.zones, mask),
         "rules": setup.rules.model_dump(),
         "rate": str(config.rate),
+        "confidence": config.confidence,
         "hysteresis": config.rules.hysteresis,
         "fps": config.fps,
         "health": config.health.model_dump(),

@@ -1,6 +1,7 @@
 import unicodedata
 
 import pytest
+from PIL import Image
 
 from offnormal.data.layouts.labeled import find_folder, labeled_items, normal_items, subfolders
 from offnormal.errors import DataError
@@ -141,3 +142,32 @@ def test_folders_match_in_any_case_and_the_exact_name_first(tmp_path):
         (tmp_path / name).mkdir(parents=True)
     assert find_folder(tmp_path, "train", "good") == tmp_path / "Train/Good"
     assert find_folder(tmp_path, "train", "bad") is None
+
+
+def test_photos_in_a_folder_named_label_are_a_defect(tmp_path, caplog):
+    draw(tmp_path, "good/1.png", "hole/1.png", "hole/1_mask.png", "label/1.png")
+    Image.linear_gradient("L").save(tmp_path / "label/1.png")
+    items = {item.name: item for item in labeled_items(tmp_path, None)}
+    assert {name: item.class_name for name, item in items.items()} == {
+        "good/1.png": "good", "hole/1.png": "hole", "label/1.png": "label",
+    }  # fmt: skip
+    assert items["hole/1.png"].masks.path.name == "1_mask.png"
+    assert "label: photos, not masks as its name says; they are anomalous test images" in caplog.text
+
+
+def test_a_folder_of_label_files_is_neither_masks_nor_a_defect(tmp_path):
+    draw(tmp_path, "good/1.png", "hole/1.png", "hole/1_mask.png")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels/1.txt").write_text("0 0.5 0.5 0.1 0.1")
+    assert [(item.name, item.masks is not None) for item in labeled_items(tmp_path, None)] == [
+        ("good/1.png", False), ("hole/1.png", True),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [("good_front", 0), ("test_good", 0), ("OKParts", 0), ("no_defect", 0), ("not_good", 1), ("good_but_dented", 1)],
+)
+def test_words_in_the_names_of_labels(name, label, tmp_path):
+    (item,) = labeled_items(draw(tmp_path, f"{name}/1.png"), None)
+    assert item.label == label

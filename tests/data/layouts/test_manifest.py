@@ -80,6 +80,7 @@ def test_videos(root):
         (["address,label"], "no rows"),
         (["address,label", "a.png,0", "gone.png,0"], r"row 3: address 'gone\.png': no such file; expected a path rel"),
         (["address,label", ",0"], "row 2: address '': no such file"),
+        (["address,label", "a" * 5000 + ",0"], "row 2: address 'aaa.*: no such file"),
         (["address,label,mask", "a.png,1,gone.png"], r"row 2: mask 'gone\.png': no such file"),
         (["address,label", "a.png,maybe"], "row 2: label 'maybe': expected normal or anomalous"),
         (["address,split", "a.png,later"], "row 2: split 'later': expected train, test, or calibration"),
@@ -112,6 +113,11 @@ def test_parquet(root):
     (dataset,) = open_datasets(root / "set.parquet")
     assert splits(dataset) == [["a.png"], [], ["b.png"]]
     assert dataset.train[0].group == "7"
+    names = pyarrow.array([b"a\xff.png"]).cast(pyarrow.binary())
+    latin = pyarrow.StringArray.from_buffers(1, names.buffers()[1], names.buffers()[2])
+    parquet.write_table(pyarrow.table({"address": latin}), root / "latin.parquet")
+    with pytest.raises(DataError, match="cannot be read as parquet"):
+        read_manifest(root / "latin.parquet")
     (root / "set.parquet").write_bytes(b"PAR1 no")
     with pytest.raises(DataError, match="cannot be read as parquet"):
         open_datasets(root / "set.parquet")
@@ -122,3 +128,25 @@ def test_parquet_without_pyarrow_says_what_to_install(root, monkeypatch):
     (root / "set.parquet").touch()
     with pytest.raises(DataError, match=r"pip install 'offnormal\[parquet\]'"):
         open_datasets(root / "set.parquet")
+
+
+def test_quoted_cells_may_contain_separators_and_line_breaks(root):
+    draw(root, "a, b\n1.png")
+    dataset = read_manifest(
+        write(root, "address,label,group", '"a, b\n1.png",normal,"day\x1c1"', "b.png,normal,", "", ",,")
+    )
+    assert [(item.name, item.group) for item in dataset.train] == [("a, b\n1.png", "day\x1c1"), ("b.png", None)]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("b.png,normal,lot 1, front", r"row 4: 4 cells, the last 'front', under 3 columns"),
+        ('"b.png,normal,\nc.png,normal', "row 4: unexpected end of data"),
+        ('"b.png"x,normal,', "row 4: "),
+    ],
+)
+def test_a_row_that_does_not_fit_the_header_is_named(root, row, message):
+    file = write(root, "address,label,group", 'a.png,normal,"two\nlines",,', row)
+    with pytest.raises(DataError, match=message):
+        read_manifest(file)

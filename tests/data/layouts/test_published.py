@@ -85,6 +85,13 @@ def test_one_resolution_of_real_iad_and_other_places_of_its_files(tmp_path):
     assert {item.class_name for item in dataset.test} == {"good", "BX", "HS"}
 
 
+def test_the_views_of_a_part_of_real_iad_are_one_group(tmp_path):
+    published.real_iad(tmp_path)
+    (dataset,) = open_datasets(tmp_path, category="zipper")
+    assert [item.group for item in dataset.train] == ["S0000", "S0001", "S0002", "S0003"]
+    assert {item.group for item in dataset.test if item.label} == {"S0006", "S0007", "S0008"}
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -116,14 +123,14 @@ def test_a_commutator_is_one_group(tmp_path):
     (dataset,) = open_datasets(tmp_path)
     assert {item.group for item in dataset.train} == {"kos01", "kos02", "kos04", "kos05"}
     (tmp_path / "kos05/Part1_label.bmp").unlink()
-    with pytest.raises(DataError, match=r"Part1\.jpg: no label image; expected Part1_label\.bmp"):
+    with pytest.raises(DataError, match=r"Part1\.jpg: no mask; expected Part1_label with"):
         open_datasets(tmp_path)
 
 
 def test_an_image_of_kolektor_without_truth_is_named(tmp_path):
     published.kolektor_sdd2(tmp_path)
     (tmp_path / "test/20001_GT.png").unlink()
-    with pytest.raises(DataError, match=r"20001\.png: no ground truth; expected 20001_GT\.png"):
+    with pytest.raises(DataError, match=r"20001\.png: no mask; expected 20001_GT with"):
         open_datasets(tmp_path)
 
 
@@ -136,6 +143,18 @@ def test_ok_and_ng_in_other_words_if_the_layout_is_named(tmp_path):
     (tmp_path / "test").mkdir()
     with pytest.raises(DataError, match="not the ok_ng layout"):
         open_datasets(tmp_path, layout="ok_ng")
+
+
+def test_folders_beside_ok_and_ng_that_say_neither_are_skipped(tmp_path, caplog):
+    published.ok_ng(tmp_path)
+    published.images(tmp_path / "backup", 2)
+    published.images(tmp_path / "test_rig", 1)
+    published.images(tmp_path / "NG_rework", 1, first=50)
+    (tmp_path / "docs").mkdir()
+    (dataset,) = open_datasets(tmp_path)
+    assert counts(dataset)[:1] + counts(dataset)[4:] == ("ok_ng", 4, 3)
+    assert [skip.path.parent.name for skip in dataset.skipped] == ["backup", "backup", "test_rig"]
+    assert "says neither normal nor anomalous: backup, test_rig" in caplog.text
 
 
 def test_masks_of_different_sizes_for_one_image_are_refused(tmp_path):

@@ -34,8 +34,9 @@ def test_frames_with_boxes_are_anomalous(tmp_path, inside):
         assert item.frame_labels.tolist() == [0, 0, 1, 1, 0, 0]
 
 
-def test_boxes_are_masks_around_their_centers(tmp_path):
-    item = StreetSceneLayout.read(street(tmp_path)).test[0]
+@pytest.mark.parametrize("inside", [True, False])
+def test_boxes_are_masks_around_their_centers(tmp_path, inside):
+    item = StreetSceneLayout.read(street(tmp_path, inside=inside)).test[0]
     with open_masks(item.masks) as masks:
         assert len(masks) == 6 and not masks[0].any()
         expected = np.zeros((4, 6), bool)

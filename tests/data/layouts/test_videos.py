@@ -1,6 +1,8 @@
 import pytest
+from PIL import Image
 
 from offnormal.data.layouts.videos import VideosLayout, from_videos
+from offnormal.data.open import open_datasets
 from offnormal.errors import DataError
 from tests.data.footage import clip, write_video
 from tests.data.tree import draw
@@ -10,8 +12,8 @@ def names(videos):
     return [video.name for video in videos]
 
 
-@pytest.mark.parametrize("train", ["train", "training", "normal", "Train"])
-@pytest.mark.parametrize("test", ["test", "testing", "eval", "Evaluation"])
+@pytest.mark.parametrize("train", ["train", "Training_videos", "normal", "TrainSet", "学習"])
+@pytest.mark.parametrize("test", ["test", "testing", "eval", "TestVideos"])
 def test_the_usual_names_of_train_and_test(tmp_path, train, test):
     write_video(tmp_path / train / "10.mp4")
     write_video(tmp_path / train / "2.avi")
@@ -70,6 +72,42 @@ def test_frame_folders_with_consecutive_numbers_are_videos(tmp_path):
 )
 def test_sorted_images_are_not_videos(tmp_path, image_names):
     assert not VideosLayout.recognizes(draw(tmp_path, *image_names))
+
+
+def test_images_of_different_sizes_are_not_a_video(tmp_path):
+    clip(tmp_path / "train/part 7", suffix=".png")
+    assert VideosLayout.recognizes(tmp_path)
+    last = max((tmp_path / "train/part 7").iterdir())
+    with Image.open(last) as image:
+        image.resize((9, 9)).save(last)
+    assert not VideosLayout.recognizes(tmp_path)
+
+
+def test_numbered_images_are_read_as_frames_with_a_warning_that_says_how_not_to(tmp_path, caplog):
+    for name in ("train/lot 1", "test/lot 2"):
+        clip(tmp_path / name, suffix=".png")
+    (dataset,) = open_datasets(tmp_path)
+    assert dataset.is_video
+    assert "numbered images are read as frames: 2 videos, such as lot 1" in caplog.text
+    assert f"--normal {tmp_path}/train --test {tmp_path}/test" in caplog.text
+    (images,) = open_datasets(normal=tmp_path / "train", test=tmp_path / "test")
+    assert not images.is_video and images.train
+    caplog.clear()
+    assert open_datasets(tmp_path, layout="videos")[0].is_video and not caplog.text
+
+
+def test_folders_beside_train_and_test_are_named(tmp_path, caplog):
+    for name in ("train/1.mp4", "test/2.mp4", "later/3.mp4"):
+        write_video(tmp_path / name)
+    VideosLayout.read(tmp_path)
+    assert "says neither train nor test: later" in caplog.text
+
+
+def test_normal_and_abnormal_videos_are_no_training_folder_alone(tmp_path):
+    for name in ("normal/1.mp4", "abnormal_1/2.mp4"):
+        write_video(tmp_path / name)
+    with pytest.raises(DataError, match=r"abnormal_1: 1 file \(anomalous\)(.|\n)*with: --normal .*/normal\. If"):
+        open_datasets(tmp_path)
 
 
 def test_a_plain_folder_of_videos_is_for_training(tmp_path):

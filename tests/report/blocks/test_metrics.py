@@ -30,6 +30,18 @@ def test_macro_says_over_how_many_videos():
     assert rows["pixel_AUPRO"].value == 0.8934 and "pixel_F1" not in rows
 
 
+def test_what_repeats_itself_for_one_video_has_one_row():
+    evaluation = video_evaluation(street()[:1], smooth_s=2.0)
+    names = ["frame_AUC_micro", "frame_EER", "frame_AP"]
+    assert [tile.name for tile in tiles(evaluation)][:3] == names
+    assert "frame_AUC_macro_per_video_norm" in evaluation.metrics
+    assert sorted(evaluation.distinct_metrics) == sorted([*names, *(f"{name}_smoothed" for name in names)])
+    table, _ = variants(evaluation).elements
+    assert [row[0] for row in table.rows] == names and len(table.columns) == 3
+    assert variants(video_evaluation(street()[:1])) is None
+    assert "frame_AUC_macro" in {tile.name for tile in tiles(video_evaluation(street()))}
+
+
 def test_variants_keep_what_is_for_papers_apart():
     plain, smooth = video_evaluation(), video_evaluation(smooth_s=2.0)
     table, papers = variants(plain).elements

@@ -8,7 +8,7 @@ from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import check_label_count
 from offnormal.data.frame_masks import frame_labels, open_masks
 from offnormal.data.layouts.categories import SingleCategoryLayout, reject_category
-from offnormal.data.layouts.clips import has_subfolder, video_items
+from offnormal.data.layouts.clips import has_subfolder, inner_folder, video_items
 from offnormal.errors import DataError
 from offnormal.sources.paths import videos_in
 from offnormal.types import Item, MaskSource
@@ -35,13 +35,13 @@ class AvenueLayout(SingleCategoryLayout):
     @staticmethod
     def recognizes(root: Path) -> bool:
         """Whether the folder, or `Avenue Dataset` in it, contains `training_videos` or `testing_videos`."""
-        return has_subfolder(_inner(root), *_PARTS)
+        return has_subfolder(inner_folder(root, _WHOLE), *_PARTS)
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
         """Return the dataset; DataError for a category, or if the tree or a mask file is not as expected."""
         reject_category(category, "avenue")
-        folder = _inner(root)
+        folder = inner_folder(root, _WHOLE)
         if not AvenueLayout.recognizes(root):
             raise DataError(f"{root}: not the avenue layout; expected {AvenueLayout.tree}")
         train, test = (videos_in(path) if (path := folder / name).is_dir() else [] for name in _PARTS)
@@ -52,10 +52,6 @@ class AvenueLayout(SingleCategoryLayout):
             train=video_items(train),
             test=_with_masks(test, _masks(folder)),
         )
-
-
-def _inner(root: Path) -> Path:
-    return root / _WHOLE if (root / _WHOLE).is_dir() else root
 
 
 def _masks(folder: Path) -> Path | None:

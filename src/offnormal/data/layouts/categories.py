@@ -1,9 +1,10 @@
-"""Selects one of the categories in a folder; base class of layouts with a single category."""
+"""Selects one of the categories in a folder; base classes of layouts with a single category and with several."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 from offnormal.data.layouts.labeled import subfolders
 from offnormal.errors import DataError, counted
@@ -21,6 +22,36 @@ class SingleCategoryLayout:
     def categories(root: Path) -> list[str]:
         """Return an empty list: the tree is one category."""
         return []
+
+
+class CategoryLayout:
+    """Base class of layouts whose tree is one category or a folder of categories."""
+
+    name: ClassVar[str]
+    tree: ClassVar[str]
+
+    @classmethod
+    def is_category(cls, folder: Path) -> bool:
+        """Whether the folder is itself one category."""
+        raise NotImplementedError
+
+    @classmethod
+    def recognizes(cls, root: Path) -> bool:
+        """Whether the folder or one of its subfolders is a category."""
+        return cls.is_category(root) or bool(cls.categories(root))
+
+    @classmethod
+    def categories(cls, root: Path) -> list[str]:
+        """Return the names of the category folders; empty if the folder is itself one category."""
+        return list_categories(root, cls.is_category)
+
+    @classmethod
+    def select(cls, root: Path, category: str | None) -> tuple[Path, str | None]:
+        """Return the folder and name of a category as `select_category` does; DataError if it has another layout."""
+        folder, category = select_category(root, category, cls.categories(root))
+        if not cls.is_category(folder):
+            raise DataError(f"{folder}: not the {cls.name} layout; expected {cls.tree}")
+        return folder, category
 
 
 def reject_category(category: str | None, layout: str) -> None:

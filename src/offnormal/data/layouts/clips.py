@@ -17,6 +17,11 @@ from offnormal.sources.video_index import count_frames
 from offnormal.types import Item, MaskSource
 
 
+def inner_folder(root: Path, name: str) -> Path:
+    """Return the folder of this name in which an archive unpacks, or the root itself."""
+    return root / name if (root / name).is_dir() else root
+
+
 def has_subfolder(root: Path, *names: str) -> bool:
     """Whether a folder has a subfolder with one of these names, case-sensitive on every file system."""
     return any(folder.name in names for folder in subfolders(root))

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset
-from offnormal.data.folder_words import meaning_of
+from offnormal.data.folder_words import meanings_of
 from offnormal.data.layouts.categories import SingleCategoryLayout
-from offnormal.data.layouts.labeled import image_item, items_by_masks, labeled_items, subfolders
-from offnormal.data.mask_names import masks_beside, masks_in, without_masks
+from offnormal.data.layouts.labeled import image_item, is_normal, items_by_masks, labeled_items, subfolders
+from offnormal.data.mask_names import masks_beside, masks_in, not_masks, without_masks
 from offnormal.data.plain_tree import check_plain, describe_mixture
-from offnormal.errors import DataError, counted
+from offnormal.errors import DataError, counted, name_some
 from offnormal.sources.paths import images_in, to_local_path
 from offnormal.types import Item
 
@@ -83,7 +82,7 @@ def from_masked_folder(root: Path, mask_suffix: str) -> Dataset:
     images = images_in(root)
     masks = masks_beside(images, mask_suffix)
     train = _training_items(root, root, mask_suffix)
-    test = items_by_masks([path for path in masks if path not in masks.values()], root, masks)
+    test = items_by_masks(not_masks(masks, masks), root, masks)
     marked = tuple(item for item in test if item.label)
     return Dataset(name=root.resolve().name, layout="folder", root=root, train=train, test=marked)
 
@@ -98,9 +97,10 @@ def _training_items(
         beside = masks_beside(images, mask_suffix)
         if not beside and needs_masks:
             raise DataError(f"{normal}: no mask NAME{mask_suffix}.png beside an image NAME.png; omit --mask-suffix")
-        items = items_by_masks([path for path in images if path not in beside.values()], root, beside)
+        items = items_by_masks(not_masks(images, beside), root, beside)
         if marked := [item for item in items if item.label]:
-            log.warning("%s: not used for training, because their masks mark defects: %s", normal, _name_some(marked))
+            names = name_some(item.name for item in marked)
+            log.warning("%s: not used for training, because their masks mark defects: %s", normal, names)
         images = [item.path for item in items if not item.label]
     check_plain(normal, images, refuse=is_checked)
     return tuple(image_item(path, root) for path in images)
@@ -109,14 +109,14 @@ def _training_items(
 def _test_items(test: Path, root: Path, masks: Path | None, mask_suffix: str | None) -> tuple[Item, ...]:
     name_root = root if test.is_relative_to(root) else test.parent
     items: tuple[Item, ...]
-    if any(meaning_of(folder.name) == "normal" for folder in subfolders(test)):
+    if any(is_normal(meanings_of(folder.name)) for folder in subfolders(test)):
         items = labeled_items(test, masks, name_root, mask_suffix=mask_suffix)
     elif mask_suffix is not None:
         images = images_in(test)
         pairs = masks_beside(images, mask_suffix) if masks is None else masks_in(masks, test, mask_suffix)
         if images and not pairs:
             raise DataError(f"{masks or test}: no mask NAME{mask_suffix}.png for an image NAME.png of {test}")
-        items = items_by_masks([path for path in images if path not in pairs.values()], name_root, pairs)
+        items = items_by_masks(not_masks(images, pairs), name_root, pairs)
     elif masks is not None:
         raise DataError(
             f"--masks without labels; sort {test} into good/ and one folder per defect, or name the ending of the "
@@ -130,11 +130,6 @@ def _test_items(test: Path, root: Path, masks: Path | None, mask_suffix: str | N
     if not items:
         raise DataError(f"{test}: no images; expected images for testing")
     return items
-
-
-def _name_some(items: Sequence[Item]) -> str:
-    names = [item.name for item in items[:3]]
-    return ", ".join(names) + (f", and {len(items) - 3} more" if len(items) > 3 else "")
 
 
 def are_nested(first: Path, second: Path) -> bool:

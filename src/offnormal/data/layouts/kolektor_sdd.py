@@ -8,7 +8,7 @@ from pathlib import Path
 
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.categories import SingleCategoryLayout, reject_category
-from offnormal.data.layouts.labeled import items_by_masks, subfolders
+from offnormal.data.layouts.labeled import masked_items, subfolders
 from offnormal.data.mask_names import masks_beside
 from offnormal.errors import DataError
 from offnormal.sources.paths import images_in
@@ -43,12 +43,7 @@ class KolektorSddLayout(SingleCategoryLayout):
         train: list[Item] = []
         test: list[Item] = []
         for number, folder in enumerate(_commutators(root), 1):
-            images = images_in(folder, recursive=False)
-            labels = masks_beside(images, _LABEL)
-            images = [path for path in images if path not in labels.values()]
-            if missing := [path for path in images if path not in labels]:
-                raise DataError(f"{missing[0]}: no label image; expected {missing[0].stem}{_LABEL}.bmp beside it")
-            for item in items_by_masks(images, root, labels):
+            for item in masked_items(folder, root, _LABEL):
                 split = test if item.label or number % _THIRD == 0 else train
                 split.append(replace(item, group=folder.name))
         return Dataset(name=root.resolve().name, layout="kolektor_sdd", root=root, train=tuple(train), test=tuple(test))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.categories import SingleCategoryLayout, reject_category
-from offnormal.data.layouts.labeled import find_folder, items_by_masks
+from offnormal.data.layouts.labeled import find_folder, masked_items
 from offnormal.data.mask_names import masks_beside
 from offnormal.errors import DataError, counted
 from offnormal.sources.paths import images_in
@@ -53,11 +53,5 @@ class KolektorSdd2Layout(SingleCategoryLayout):
 
 
 def _items(root: Path, name: str) -> tuple[Item, ...]:
-    if (folder := find_folder(root, name)) is None:
-        return ()
-    images = images_in(folder, recursive=False)
-    truth = masks_beside(images, _TRUTH)
-    images = [path for path in images if path not in truth.values()]
-    if missing := [path for path in images if path not in truth]:
-        raise DataError(f"{missing[0]}: no ground truth; expected {missing[0].stem}{_TRUTH}.png beside it")
-    return items_by_masks(images, root, truth)
+    folder = find_folder(root, name)
+    return () if folder is None else masked_items(folder, root, _TRUTH)

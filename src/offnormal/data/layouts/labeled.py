@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
-from offnormal.data.folder_words import meaning_of
-from offnormal.data.mask_names import marks_anything, masks_beside
+from offnormal.data.folder_words import Meaning, meanings_of
+from offnormal.data.mask_names import marks_anything, masks_beside, meanings_of_folder, not_masks
 from offnormal.errors import DataError, counted
 from offnormal.sources.paths import images_in, natural_key
 from offnormal.types import ANOMALOUS, NORMAL, Item, MaskSource
+
+log = logging.getLogger(__name__)
 
 _MASK_ENDINGS = ("_mask", "", "_gt", "_label")  # after the image name, in the order tried
 
@@ -49,13 +52,24 @@ def normal_items(folder: Path | None, root: Path | None = None) -> tuple[Item, .
     return tuple(image_item(path, root or folder) for path in images_in(folder))
 
 
+def is_normal(meanings: Collection[Meaning]) -> bool:
+    """Whether the words of a name say normal, and none says anomalous."""
+    return "normal" in meanings and "anomalous" not in meanings
+
+
 def labeled_items(
-    test: Path, masks: Path | None, root: Path | None = None, *, mask_suffix: str | None = None
+    test: Path,
+    masks: Path | None,
+    root: Path | None = None,
+    *,
+    mask_suffix: str | None = None,
+    without: Collection[Path] = (),
 ) -> tuple[Item, ...]:
     """Return labeled items from one folder per anomaly type; folders named good, normal, ok, and the like are normal.
 
     masks: a folder like `test`, or a flat one; None: a folder of masks in `test`, or none. Masks are matched by name,
-    with `mask_suffix` or a usual ending. A folder of masks, and a mask beside its image, is no item.
+    with `mask_suffix` or a usual ending. A folder of masks by its name and content, and a mask beside its image, is no
+    item. without: subfolders that are not read.
     Raises DataError if a defect has masks for only some images, and for images next to the folders.
     """
     if loose := images_in(test, recursive=False):
@@ -64,16 +78,20 @@ def labeled_items(
             "move it to good/ or to the folder of a defect"
         )
     endings = _MASK_ENDINGS if mask_suffix is None else (mask_suffix,)
-    folders = {folder: meaning_of(folder.name) for folder in subfolders(test)}
-    masks = masks or next((folder for folder in folders if folders[folder] == "mask"), None)
+    folders = {folder: meanings_of_folder(folder) for folder in subfolders(test) if folder not in without}
+    masks = masks or next((folder for folder in folders if "mask" in folders[folder]), None)
     items: list[Item] = []
     owners: dict[Path, Path] = {}  # mask -> image
-    for folder, meaning in folders.items():
-        if meaning == "mask":
+    for folder, meanings in folders.items():
+        if "mask" in meanings:
             continue
-        beside = masks_beside(images_in(folder), mask_suffix) if masks is None or mask_suffix else {}
-        images = [path for path in images_in(folder) if path not in beside.values()]
-        if meaning == "normal":
+        images = images_in(folder)
+        beside = masks_beside(images, mask_suffix) if masks is None or mask_suffix else {}
+        images = not_masks(images, beside)
+        if images and "mask" in meanings_of(folder.name):
+            label = "normal" if is_normal(meanings) else "anomalous"
+            log.warning("%s: photos, not masks as its name says; they are %s test images", folder, label)
+        if is_normal(meanings):
             items += [image_item(path, root or test) for path in images]
             continue
         matches = beside if masks is None else _match_masks(folder, images, masks, endings)
@@ -92,12 +110,20 @@ def labeled_items(
     return tuple(items)
 
 
-def items_by_masks(
-    images: Sequence[Path], root: Path, masks: Mapping[Path, Path], class_name: str = "defect"
-) -> tuple[Item, ...]:
+def items_by_masks(images: Sequence[Path], root: Path, masks: Mapping[Path, Path]) -> tuple[Item, ...]:
     """Return images as items that are anomalous if their mask marks a pixel; without a mask they are normal."""
     marked = {path: masks[path] for path in images if marks_anything(masks.get(path))}
-    return tuple(image_item(path, root, class_name if path in marked else None, marked.get(path)) for path in images)
+    return tuple(image_item(path, root, "defect" if path in marked else None, marked.get(path)) for path in images)
+
+
+def masked_items(folder: Path, root: Path, suffix: str) -> tuple[Item, ...]:
+    """Return the images of a folder by their masks beside them; DataError for an image without a mask."""
+    images = images_in(folder, recursive=False)
+    masks = masks_beside(images, suffix)
+    images = not_masks(images, masks)
+    if missing := next((path for path in images if path not in masks), None):
+        raise DataError(f"{missing}: no mask; expected {missing.stem}{suffix} with an image suffix beside it")
+    return items_by_masks(images, root, masks)
 
 
 def _match_masks(folder: Path, images: Sequence[Path], masks: Path, endings: Sequence[str]) -> dict[Path, Path]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -11,7 +13,7 @@ from offnormal.data.dataset import Dataset
 from offnormal.data.folder_words import meaning_of
 from offnormal.data.layouts.categories import SingleCategoryLayout, reject_category
 from offnormal.data.mask_names import marks_anything
-from offnormal.errors import DataError
+from offnormal.errors import DataError, counted
 from offnormal.sources.paths import is_frame_folder, is_image, is_video
 from offnormal.types import ANOMALOUS, NORMAL, Item, MaskSource
 
@@ -118,13 +120,13 @@ def _item(row: dict[str, str], folder: Path) -> tuple[Item, Split]:
 
 def _existing(name: str, folder: Path, column: str) -> Path:
     for path in (folder / name, folder / name.replace("\\", "/")):
-        if name and path.exists():
+        if name and os.path.exists(path):  # noqa: PTH110 - False for a name that no file can have
             return path
     raise DataError(f"{column} {name!r}: no such file; expected a path relative to {folder}")
 
 
 def _split(text: str) -> Split | None:
-    split = "calibration" if text.casefold() == "calibration" else _SPLITS.get(meaning_of(text))
+    split = "calibration" if text.casefold() == "calibration" else _SPLITS.get(meaning_of(text, whole=True))
     if text and split is None:
         raise DataError(f"split {text!r}: expected train, test, or calibration")
     return split
@@ -135,28 +137,39 @@ def _label(text: str) -> int | None:
         return None
     if (label := _LABELS.get(text.casefold())) is not None:
         return label
-    meaning = meaning_of(text)
+    meaning = meaning_of(text, whole=True)
     if meaning not in ("normal", "anomalous"):
         raise DataError(f"label {text!r}: expected normal or anomalous (or 0 or 1); leave it empty if it is unknown")
     return NORMAL if meaning == "normal" else ANOMALOUS
 
 
 def _read_csv(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line number -> values; cells are separated by commas, semicolons, or tabs."""
+    """Yield the first line of each row and its values; cells are separated by commas, semicolons, or tabs."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read as text ({error}); save it as UTF-8") from None
     header = text.partition("\n")[0]
-    reader = csv.reader(text.splitlines(), delimiter=max(",;\t", key=header.count))
-    names = [name.strip().casefold() for name in next(reader, [])]
-    _check_header(file, names)
+    reader = csv.reader(io.StringIO(text), delimiter=max(",;\t", key=header.count), strict=True)
+    start = 1
     try:
+        names = [name.strip().casefold() for name in next(reader, [])]
+        _check_header(file, names)
+        start = reader.line_num + 1
         for cells in reader:
-            if any(cells):
-                yield reader.line_num, dict(zip(names, (cell.strip() for cell in cells), strict=False))
+            values = [cell.strip() for cell in cells]
+            if any(extra := values[len(names) :]):
+                raise DataError(
+                    f"{file}, row {start}: {len(values)} cells, the last {extra[-1]!r}, under "
+                    f'{counted(len(names), "column")}; expected no more; quote a cell that contains a separator: "a,b"'
+                )
+            if any(values):
+                yield start, dict(zip(names, values, strict=False))
+            start = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{file}, row {reader.line_num}: {error}; expected cells separated by commas") from None
+        raise DataError(
+            f"{file}, row {start}: {error}; expected cells separated by commas, and quotes in pairs"
+        ) from None
 
 
 def _read_parquet(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -167,11 +180,12 @@ def _read_parquet(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
         raise DataError(f"{file}: needs pyarrow; pip install 'offnormal[parquet]', or save it as CSV") from None
     try:
         table = pyarrow.parquet.read_table(file)
-    except (pyarrow.ArrowException, OSError) as error:
+        columns, rows = table.column_names, table.to_pylist()
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read as parquet ({error}); save it again") from None
-    names = [name.strip().casefold() for name in table.column_names]
+    names = [name.strip().casefold() for name in columns]
     _check_header(file, names)
-    for number, values in enumerate(table.to_pylist(), 1):
+    for number, values in enumerate(rows, 1):
         cells = ("" if value is None else str(value).strip() for value in values.values())
         yield number, dict(zip(names, cells, strict=True))
 

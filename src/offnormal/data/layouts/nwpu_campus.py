@@ -8,9 +8,10 @@ from pathlib import Path
 
 from offnormal.data.array_files import Archive
 from offnormal.data.dataset import Dataset
+from offnormal.data.folder_words import meaning_of
 from offnormal.data.frame_labels import check_label_count, parse_labels
 from offnormal.data.layouts.categories import SingleCategoryLayout, reject_category
-from offnormal.data.layouts.clips import video_items
+from offnormal.data.layouts.clips import inner_folder, video_items
 from offnormal.data.layouts.labeled import subfolders
 from offnormal.errors import DataError
 from offnormal.sources.paths import is_frame_folder, videos_below
@@ -19,7 +20,6 @@ from offnormal.types import Item
 log = logging.getLogger(__name__)
 _WHOLE = "NWPUCampusDataset"
 _NAME = re.compile(r"D\d+_\d+")
-_TRAIN, _TEST = ("train", "training"), ("test", "testing")
 
 
 class NwpuCampusLayout(SingleCategoryLayout):
@@ -32,17 +32,17 @@ class NwpuCampusLayout(SingleCategoryLayout):
     @staticmethod
     def recognizes(root: Path) -> bool:
         """Whether a train or test folder contains videos such as D001_01.avi next to an archive of labels."""
-        folder = _inner(root)
-        named = [path for names in (_TRAIN, _TEST) for path in _videos(folder, names) if _NAME.fullmatch(path.stem)]
+        folder = inner_folder(root, _WHOLE)
+        named = [path for split in ("train", "test") for path in _videos(folder, split) if _NAME.fullmatch(path.stem)]
         return bool(named) and _label_file(folder) is not None
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
         """Return the dataset; DataError for a category, or if the tree or the labels are not as expected."""
         reject_category(category, "nwpu_campus")
-        folder = _inner(root)
+        folder = inner_folder(root, _WHOLE)
         file = _label_file(folder)
-        train, test = _videos(folder, _TRAIN), _videos(folder, _TEST)
+        train, test = _videos(folder, "train"), _videos(folder, "test")
         if file is None or not (train or test):
             raise DataError(f"{root}: not the nwpu_campus layout; expected {NwpuCampusLayout.tree}")
         archive = Archive(file)
@@ -55,13 +55,11 @@ class NwpuCampusLayout(SingleCategoryLayout):
         )
 
 
-def _inner(root: Path) -> Path:
-    return root / _WHOLE if (root / _WHOLE).is_dir() else root
-
-
-def _videos(folder: Path, names: tuple[str, ...]) -> list[Path]:
+def _videos(folder: Path, split: str) -> list[Path]:
     parents = [folder, *(child for child in subfolders(folder) if child.name.casefold() == "videos")]
-    matches = [child for parent in parents for child in subfolders(parent) if child.name.casefold() in names]
+    matches = [
+        child for parent in parents for child in subfolders(parent) if meaning_of(child.name, whole=True) == split
+    ]
     return [path for match in matches for path in videos_below(match)]
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -18,6 +19,7 @@ from offnormal.types import Item
 log = logging.getLogger(__name__)
 
 _JSONS = "realiad_jsons"  # the folder of the standard split; others, such as realiad_jsons_sv, when it is missing
+_PART = re.compile(r"S\d+")  # the folder of the views of a part
 _EXPECTED = 'a "meta" with "prefix" and "normal_class", and "train" and "test" lists'
 
 
@@ -46,7 +48,10 @@ class _Category:
 
 
 class RealIadLayout:
-    """`realiad_jsons/CATEGORY.json` and `realiad_1024/CATEGORY/{OK,NG/<defect>}/SNNNN/*.jpg`, or another resolution."""
+    """`realiad_jsons/CATEGORY.json` and `realiad_1024/CATEGORY/{OK,NG/<defect>}/SNNNN/*.jpg`, or another resolution.
+
+    The five views of a part are one group, so that no part is in training and calibration.
+    """
 
     tree = "realiad_jsons/CATEGORY.json  realiad_1024/CATEGORY/OK/SNNNN/*.jpg  realiad_1024/CATEGORY/NG/..."
     source = "Real-IAD, https://realiad4ad.github.io/Real-IAD"
@@ -124,7 +129,8 @@ def _items(category: _Category, table: _Table, rows: list[_Row]) -> list[Item]:
         missing += [name for name in paths if not (base / name).is_file()]
         is_normal = row.anomaly_class == table.meta.normal_class
         mask = base / row.mask_path if row.mask_path and not is_normal else None
-        items.append(image_item(base / row.image_path, base, None if is_normal else row.anomaly_class, mask))
+        item = image_item(base / row.image_path, base, None if is_normal else row.anomaly_class, mask)
+        items.append(replace(item, group=item.path.parent.name if _PART.fullmatch(item.path.parent.name) else None))
     if missing:
         raise DataError(
             f"{category.folder}: {counted(len(missing), 'file')} of {category.file.name} missing, such as {missing[0]}"

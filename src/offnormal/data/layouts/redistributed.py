@@ -13,7 +13,7 @@ import numpy as np
 from offnormal.data.array_files import read_npy
 from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import labels_from_spans, mat_spans, parse_labels, split_labels
-from offnormal.data.layouts.categories import list_categories, select_category
+from offnormal.data.layouts.categories import CategoryLayout
 from offnormal.data.layouts.clips import clip_folders, has_clips, video_items
 from offnormal.errors import DataError
 from offnormal.sources.video_index import count_frames
@@ -23,39 +23,33 @@ _PREFIX = "frame_labels_"
 _ALIASES = {"shanghaitech": "shanghai", "shanghai": "shanghaitech"}
 
 
-class RedistributedLayout:
+class RedistributedLayout(CategoryLayout):
     """`training/frames/VV`, `testing/frames/VV`, and `frame_labels_NAME.npy` or `NAME.mat`; one dataset or several.
 
     The label file is in the dataset, with any name, or in one of the two folders above it, with the name of the
     dataset; each of these may also have it in `data`. A .npy has priority over a .mat, because it is unambiguous.
     """
 
+    name = "redistributed"
     tree = "training/frames/01/000.jpg  testing/frames/01/000.jpg  [frame_labels_NAME.npy | NAME.mat with `gt`]"
     source = "datasets prepared for the published code of future frame prediction (CVPR 2018) or MNAD (CVPR 2020)"
     license = "the license of the original dataset"
 
-    @staticmethod
-    def recognizes(root: Path) -> bool:
-        """Whether `training/frames` or `testing/frames`, also in a subfolder, contains folders of frames."""
-        return _is_dataset(root) or bool(RedistributedLayout.categories(root))
+    @classmethod
+    def is_category(cls, folder: Path) -> bool:
+        """Whether `training/frames` or `testing/frames` contains folders of frames."""
+        return has_clips(folder / "training" / "frames") or has_clips(folder / "testing" / "frames")
 
-    @staticmethod
-    def categories(root: Path) -> list[str]:
-        """Return the names of the datasets in the folder; empty if it is itself one."""
-        return list_categories(root, _is_dataset)
-
-    @staticmethod
-    def read(root: Path, category: str | None = None) -> Dataset:
+    @classmethod
+    def read(cls, root: Path, category: str | None = None) -> Dataset:
         """Return the dataset of one category; DataError if the tree or the label file is not as expected."""
-        folder, category = select_category(root, category, RedistributedLayout.categories(root))
-        if not _is_dataset(folder):
-            raise DataError(f"{folder}: not the redistributed layout; expected {RedistributedLayout.tree}")
+        folder, category = cls.select(root, category)
         clips = clip_folders(folder / "testing" / "frames")
         file = _label_file(folder) if clips else None
         labels = [None] * len(clips) if file is None else _labels(file, [count_frames(clip) for clip in clips])
         return Dataset(
             name=category or folder.resolve().name,
-            layout="redistributed",
+            layout=cls.name,
             root=folder,
             category=category,
             train=video_items(clip_folders(folder / "training" / "frames")),
@@ -64,10 +58,6 @@ class RedistributedLayout:
                 for clip, clip_labels in zip(clips, labels, strict=True)
             ),
         )
-
-
-def _is_dataset(folder: Path) -> bool:
-    return has_clips(folder / "training" / "frames") or has_clips(folder / "testing" / "frames")
 
 
 def _label_file(folder: Path) -> Path | None:

@@ -9,7 +9,7 @@ import numpy as np
 from offnormal.data.box_masks import read_boxes
 from offnormal.data.dataset import Dataset
 from offnormal.data.layouts.categories import SingleCategoryLayout, reject_category
-from offnormal.data.layouts.clips import clip_folders, video_items
+from offnormal.data.layouts.clips import clip_folders, inner_folder, video_items
 from offnormal.errors import DataError
 from offnormal.sources.video_index import count_frames
 from offnormal.types import Item, MaskSource
@@ -30,13 +30,15 @@ class StreetSceneLayout(SingleCategoryLayout):
     @staticmethod
     def recognizes(root: Path) -> bool:
         """Whether the folder, or `StreetScene` in it, contains test clips with files of boxes."""
-        return any(_box_file(clip) is not None for clip in clip_folders(_inner(root) / "Test", _TEST))
+        return any(
+            _box_file(clip) is not None for clip in clip_folders(inner_folder(root, "StreetScene") / "Test", _TEST)
+        )
 
     @staticmethod
     def read(root: Path, category: str | None = None) -> Dataset:
         """Return the dataset; DataError for a category, or if the tree or a file of boxes is not as expected."""
         reject_category(category, "street_scene")
-        folder = _inner(root)
+        folder = inner_folder(root, "StreetScene")
         train, test = clip_folders(folder / "Train", _TRAIN), clip_folders(folder / "Test", _TEST)
         if not train and not test:
             raise DataError(f"{root}: not the street_scene layout; expected {StreetSceneLayout.tree}")
@@ -47,10 +49,6 @@ class StreetSceneLayout(SingleCategoryLayout):
             train=video_items(train),
             test=tuple(_labeled(clip) for clip in test),
         )
-
-
-def _inner(root: Path) -> Path:
-    return root / "StreetScene" if (root / "StreetScene").is_dir() else root
 
 
 def _box_file(clip: Path) -> Path | None:
@@ -64,5 +62,4 @@ def _labeled(clip: Path) -> Item:
         raise DataError(f"{clip}: no boxes; expected {clip / clip.name}_gt.txt, empty if the clip is normal")
     labels = np.zeros(count_frames(clip), dtype=np.uint8)
     labels[list(read_boxes(file, clip))] = 1
-    masks = MaskSource(path=file) if file.parent == clip else None
-    return Item(address=str(clip), is_video=True, name=clip.name, frame_labels=labels, masks=masks)
+    return Item(address=str(clip), is_video=True, name=clip.name, frame_labels=labels, masks=MaskSource(path=file))

@@ -55,12 +55,11 @@ class UbnormalLayout(SingleCategoryLayout):
         if not videos:
             raise DataError(f"{root}: not the ubnormal layout; expected {UbnormalLayout.tree}")
         lists = {split: _names(root, folder, split) for split in _SPLITS}
-        normal = [path for name, path in videos.items() if not _is_abnormal(name)]
-        if any(lists.values()):
-            train, validation, test = ([p for n, p in videos.items() if n in lists[split]] for split in _SPLITS)
-            train, validation = ([p for p in paths if p in normal] for paths in (train, validation))
-        else:
-            train, validation, test = normal, [], [path for path in videos.values() if path not in normal]
+        abnormal = {name for name in videos if _is_abnormal(name)}
+        if not any(lists.values()):
+            lists = {"training": set(videos), "validation": set(), "test": abnormal}
+        used = {split: names if split == "test" else names - abnormal for split, names in lists.items()}
+        train, validation, test = ([p for name, p in videos.items() if name in used[split]] for split in _SPLITS)
         return Dataset(
             name=root.resolve().name,
             layout="ubnormal",

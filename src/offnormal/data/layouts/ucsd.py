@@ -10,9 +10,8 @@ import numpy as np
 from offnormal.data.dataset import Dataset
 from offnormal.data.frame_labels import Span, labels_from_spans, ucsd_spans
 from offnormal.data.frame_masks import frame_labels, open_masks
-from offnormal.data.layouts.categories import select_category
-from offnormal.data.layouts.clips import check_mask_count, clip_folders, has_clips, video_items
-from offnormal.data.layouts.labeled import subfolders
+from offnormal.data.layouts.categories import CategoryLayout
+from offnormal.data.layouts.clips import check_mask_count, clip_folders, has_clips, inner_folder, video_items
 from offnormal.errors import DataError
 from offnormal.sources.paths import is_frame_folder
 from offnormal.sources.video_index import count_frames
@@ -22,13 +21,14 @@ _WHOLE = "UCSD_Anomaly_Dataset.v1p2"
 _TRAIN, _TEST = r"Train\d+", r"Test\d+"
 
 
-class UcsdLayout:
+class UcsdLayout(CategoryLayout):
     """`UCSDped1` and `UCSDped2`; the root is the whole dataset, or one of the two.
 
     Frame labels come from the `.m` file; without it, a frame is anomalous if its mask marks any pixel, as in the
     authors' scripts. Ped1 has masks for 10 of its 36 test clips. Other files are ignored.
     """
 
+    name = "ucsd"
     tree = (
         "UCSDped1/Train/Train001/001.tif  UCSDped1/Test/Test001/001.tif  [UCSDped1/Test/UCSDped1.m]  "
         "[UCSDped1/Test/Test003_gt/001.bmp]"
@@ -36,40 +36,28 @@ class UcsdLayout:
     source = "UCSD Anomaly Detection Dataset, http://www.svcl.ucsd.edu/projects/anomaly/dataset.htm"
     license = "none stated; its authors ask to cite Mahadevan et al., CVPR 2010"
 
-    @staticmethod
-    def recognizes(root: Path) -> bool:
-        """Whether the folder, or UCSDped1 or UCSDped2 in it, contains `Train/Train001` or `Test/Test001`."""
-        return _is_pedestrians(root) or bool(UcsdLayout.categories(root))
+    @classmethod
+    def is_category(cls, folder: Path) -> bool:
+        """Whether the folder contains `Train/Train001` or `Test/Test001`."""
+        return has_clips(folder / "Train", _TRAIN) or has_clips(folder / "Test", _TEST)
 
-    @staticmethod
-    def categories(root: Path) -> list[str]:
+    @classmethod
+    def categories(cls, root: Path) -> list[str]:
         """Return which of UCSDped1 and UCSDped2 exist; empty if the folder is itself one of them."""
-        if _is_pedestrians(root):
-            return []
-        return [folder.name for folder in subfolders(_inner(root)) if _is_pedestrians(folder)]
+        return super().categories(inner_folder(root, _WHOLE))
 
-    @staticmethod
-    def read(root: Path, category: str | None = None) -> Dataset:
+    @classmethod
+    def read(cls, root: Path, category: str | None = None) -> Dataset:
         """Return the dataset of one of the two; DataError if the tree or the labels are not as expected."""
-        folder, category = select_category(_inner(root), category, UcsdLayout.categories(root))
-        if not _is_pedestrians(folder):
-            raise DataError(f"{folder}: not the ucsd layout; expected {UcsdLayout.tree}")
+        folder, category = cls.select(inner_folder(root, _WHOLE), category)
         return Dataset(
             name=category or folder.resolve().name,
-            layout="ucsd",
+            layout=cls.name,
             root=folder,
             category=category,
             train=video_items(clip_folders(folder / "Train", _TRAIN)),
             test=_test_clips(folder / "Test"),
         )
-
-
-def _inner(root: Path) -> Path:
-    return root / _WHOLE if (root / _WHOLE).is_dir() else root
-
-
-def _is_pedestrians(folder: Path) -> bool:
-    return has_clips(folder / "Train", _TRAIN) or has_clips(folder / "Test", _TEST)
 
 
 def _test_clips(folder: Path) -> tuple[Item, ...]:

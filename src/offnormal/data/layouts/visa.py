@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from offnormal.data.dataset import Dataset
-from offnormal.data.layouts.categories import list_categories, select_category
+from offnormal.data.layouts.categories import CategoryLayout
 from offnormal.data.layouts.labeled import find_folder, labeled_items
 from offnormal.data.layouts.ok_ng import warn_no_split
 from offnormal.errors import DataError, counted
@@ -19,13 +19,14 @@ _SPLIT = "split_csv/1cls.csv"
 _COLUMNS = {"object", "split", "label", "image", "mask"}
 
 
-class VisaLayout:
+class VisaLayout(CategoryLayout):
     """`CATEGORY/Data/Images/{Normal,Anomaly}`, `CATEGORY/Data/Masks/Anomaly`, and `split_csv/1cls.csv`.
 
     Without the CSV file, every normal image is used for training, and the test images are all anomalous. In masks,
     every value above 0 is a defect.
     """
 
+    name = "visa"
     tree = (
         "CATEGORY/Data/Images/<Normal|Anomaly>/*.JPG  CATEGORY/Data/Masks/Anomaly/*.png  [split_csv/1cls.csv]; if it "
         "was converted to the tree of MVTec AD: mvtec"
@@ -33,36 +34,25 @@ class VisaLayout:
     source = "VisA, https://github.com/amazon-science/spot-diff"
     license = "CC BY 4.0"
 
-    @staticmethod
-    def recognizes(root: Path) -> bool:
-        """Whether the folder or one of its subfolders contains `Data/Images/Normal` or `Data/Images/Anomaly`."""
-        return _is_category(root) or bool(VisaLayout.categories(root))
+    @classmethod
+    def is_category(cls, folder: Path) -> bool:
+        """Whether the folder contains `Data/Images/Normal` or `Data/Images/Anomaly`."""
+        return any(find_folder(folder, "Data", "Images", name) for name in ("Normal", "Anomaly"))
 
-    @staticmethod
-    def categories(root: Path) -> list[str]:
-        """Return the names of the category folders; empty if the folder is itself one category."""
-        return list_categories(root, _is_category)
-
-    @staticmethod
-    def read(root: Path, category: str | None = None) -> Dataset:
+    @classmethod
+    def read(cls, root: Path, category: str | None = None) -> Dataset:
         """Return the dataset of one category; DataError if the tree or the split is not as expected."""
-        folder, category = select_category(root, category, VisaLayout.categories(root))
+        folder, category = cls.select(root, category)
         images, masks = find_folder(folder, "Data", "Images"), find_folder(folder, "Data", "Masks")
-        if images is None or not _is_category(folder):
-            raise DataError(f"{folder}: not the visa layout; expected {VisaLayout.tree}")
         name = category or folder.resolve().name
-        items = labeled_items(images, masks, folder)
+        items = () if images is None else labeled_items(images, masks, folder)
         rows = _read_split(folder.resolve().parent / _SPLIT, name)
         if rows:
             train, test = _split(folder, items, rows)
         else:
             warn_no_split(folder)
             train, test = [item for item in items if not item.label], [item for item in items if item.label]
-        return Dataset(name=name, layout="visa", root=folder, category=category, train=tuple(train), test=tuple(test))
-
-
-def _is_category(folder: Path) -> bool:
-    return any(find_folder(folder, "Data", "Images", name) for name in ("Normal", "Anomaly"))
+        return Dataset(name=name, layout=cls.name, root=folder, category=category, train=tuple(train), test=tuple(test))
 
 
 def _read_split(file: Path, category: str) -> dict[str, str]:

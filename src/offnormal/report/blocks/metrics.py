@@ -26,12 +26,17 @@ def headline(evaluation: Evaluation) -> tuple[str, ...]:
     return (*traits.metrics, *traits.pixel)
 
 
+def _is_repeated(name: str, evaluation: Evaluation) -> bool:
+    return name in evaluation.metrics and name not in evaluation.distinct_metrics
+
+
 def tiles(evaluation: Evaluation) -> list[Tile]:
     """The headline metrics, or the reason why one is missing; empty without labels."""
     if not evaluation.labeled and not evaluation.metrics:
         return []
     meanings = TRAITS[evaluation.unit].metrics | _PIXEL
-    tiles = [_tile(name, evaluation.metrics, evaluation.missing, meanings[name]) for name in headline(evaluation)]
+    names = [name for name in headline(evaluation) if not _is_repeated(name, evaluation)]
+    tiles = [_tile(name, evaluation.metrics, evaluation.missing, meanings[name]) for name in names]
     if evaluation.frames is None:
         return tiles
     videos = evaluation.frames.videos
@@ -46,8 +51,8 @@ def tiles(evaluation: Evaluation) -> list[Tile]:
 
 def variants(evaluation: Evaluation) -> Block | None:
     """Raw, smoothed, and per-video-normalized frame metrics side by side; None if there is only one of them."""
-    metrics = evaluation.metrics
-    names = tuple(TRAITS[evaluation.unit].metrics)
+    metrics = evaluation.distinct_metrics
+    names = tuple(name for name in TRAITS[evaluation.unit].metrics if not _is_repeated(name, evaluation))
     suffixes = [suffix for suffix in _SUFFIXES if any(name + suffix in metrics for name in names)]
     if evaluation.frames is None or len(suffixes) < 2:
         return None
@@ -84,7 +89,8 @@ def terms(evaluation: Evaluation) -> Block | None:
     measured = {name: values for name, values in evaluation.terms.items() if values}
     if len(measured) < 2:
         return None
-    metrics = list(dict.fromkeys(name for values in measured.values() for name in values))
+    names = dict.fromkeys(name for values in measured.values() for name in values)
+    metrics = [name for name in names if not _is_repeated(name, evaluation)]
     ordered = sorted(measured, key=lambda name: -measured[name].get(metrics[0], 0.0))
     table = Table(
         columns=[Column("term", "text"), *(Column(name) for name in metrics)],

@@ -67,8 +67,8 @@ def _values(line: LogLine) -> dict[str, float]:
             for name, loss in losses.items()
         }
         named |= {f"lr/{optimizer}": rate for optimizer, rate in line["lr"].items()}
-        named |= {f"gradient/{optimizer}": norm for optimizer, norm in line["gradient"].items()}
-        named |= {"epoch": line["epoch"], "time/step_s": line["seconds"]}
+        named |= {f"gradient/{optimizer}": norm for optimizer, norm in line.get("gradient", {}).items()}
+        named |= {"epoch": line.get("epoch"), "time/step_s": line.get("seconds")}
     elif event == "validation":
         named = {f"validation/{name}": loss for name, loss in line["losses"].items()}
     elif event == "epoch":

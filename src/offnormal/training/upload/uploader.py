@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from offnormal.errors import OffnormalError
+from offnormal.errors import OffnormalError, name_some
 from offnormal.files import write_text
 from offnormal.input_files import load_json, read_text
 from offnormal.run import Destination
@@ -30,7 +30,6 @@ _CHECKPOINTS = ("best", "last")  # in the order in which they are written: `last
 _EVERY_S = 1.0  # between two checks for a new checkpoint
 _PATIENCE_S, _STALL_S = 60.0, 600.0  # at the end: for retries, and for a large file
 _HURRY_S = 5.0  # at the end of a fit that failed or was interrupted
-_NAMES = 3  # files listed in a message
 _RUN = re.compile(r"\d{8}-\d{6}-")  # prefix of a run folder
 
 _Callback = Callable[[], None]
@@ -90,8 +89,7 @@ class Mirror:
     def describe_missing(self) -> str:
         """Describe the missing files in a message."""
         names = self.missing()
-        more = f" and {len(names) - _NAMES} more" if len(names) > _NAMES else ""
-        return f"not uploaded: {', '.join(names[:_NAMES])}{more}" if names else "perhaps not everything was uploaded"
+        return f"not uploaded: {name_some(names)}" if names else "perhaps not everything was uploaded"
 
     def _sync_checkpoints(self, generations: list[Generation], on_file: _Callback) -> None:
         state = self._state
