@@ -222,12 +222,6 @@ def test_a_file_with_other_tables_is_set_aside(tmp_path, caplog):
     spool.close()
 
 
-def test_a_repeated_message_drops_no_other(spool):
-    for number in (0, 1, 2, 3, 3, 3):
-        spool.put(message(number), ["a"])
-    assert spool.count_dropped("a") == 0 and drained(spool, "a") == [message(number) for number in range(4)]
-
-
 def test_a_file_that_is_deleted_while_it_is_used_is_created_again(tmp_path, caplog):
     path = tmp_path / "s.db"
     spool = Spool(path)
