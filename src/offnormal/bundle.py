@@ -209,7 +209,7 @@ class Bundle:
             calibration = _read_calibration(self.path, number, self.hash)
             if calibration.id != self.history.entry(number).id:
                 file = self.path / _calibration_file(number)
-                raise CalibrationError(f"{file}: is another calibration than {_CALIBRATION} lists; calibrate again")
+                raise CalibrationError(f"{file}: is not the calibration that {_CALIBRATION} lists; calibrate again")
             self.loaded[number] = calibration
         return self.loaded[number]
 
@@ -243,7 +243,7 @@ def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
         if (stored_hash := _hash_of(config, tensors)) != card["bundle"]:
             raise BundleError(
                 f"{folder}: model and configuration have hash {stored_hash}, but {_CARD} says {card['bundle']}: they "
-                "are of another bundle; copy the whole bundle again"
+                "belong to another bundle; copy the whole bundle again"
             )
         detector.load_state(tensors)
         detector.eval()
@@ -285,7 +285,9 @@ def rebuild(config: Mapping[str, Any]) -> Detector:
     if not isinstance(name, str):
         raise ValueError(f"detector.name: {name!r}; expected the name of a detector")
     detector_class = registry.resolve("detectors", name)
-    detector = detector_class(detector_class.Options.model_validate(options), _parse_input(stored.input))
+    parsed, spec = detector_class.Options.model_validate(options), _parse_input(stored.input)
+    with registry.plugin_errors("detectors", name, "its constructor"):
+        detector = detector_class(parsed, spec)
     detector.restore_cards(stored.weights)
     if len(detector.cards()) != len(stored.weights):
         raise ValueError(f"weights: {counted(len(stored.weights), 'card')}; expected {len(detector.cards())}")
@@ -337,7 +339,7 @@ def _file_of(folder: Path, name: str) -> Path:
     """The path of a file of the bundle; BundleError unless it is a regular file in its folder."""
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise BundleError(f"{path}: is outside of the bundle ({path.resolve()}); copy the bundle with its files again")
+        raise BundleError(f"{path}: is outside the bundle ({path.resolve()}); copy the bundle with its files again")
     if not path.exists():
         raise BundleError(f"{path}: missing from the bundle; copy the bundle again")
     if not path.is_file():
@@ -379,7 +381,7 @@ def _read_history(folder: Path, bundle: str, *, is_needed: bool) -> History:
     except (CalibrationError, ValueError) as error:
         if is_needed:
             raise BundleError(f"{folder / _CALIBRATION}: {error}; calibrate again") from None
-        log.warning("%s: %s; its calibrations are listed again", folder / _CALIBRATION, error)
+        log.warning("%s: %s; the list is rebuilt from the calibrations", folder / _CALIBRATION, error)
     history = History()
     for number in _stored_numbers(folder):
         with contextlib.suppress(CalibrationError, BundleError):

@@ -211,7 +211,7 @@ def read_state(path: Path, parse: Callable[[Any], _State], lost: str) -> _State 
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise OffnormalError(f"{path}: cannot be read ({error.strerror}); check its owner and its disk") from None
+        raise OffnormalError(f"{path}: cannot be read ({error.strerror}); check its permissions and its disk") from None
     except (OffnormalError, ValueError, TypeError, LookupError, AttributeError, *_DEEP_OR_HUGE) as error:
         try:
             aside = f"now {set_aside(path)}"

@@ -113,7 +113,7 @@ def test_a_day_of_footage_is_worth_a_day():
     assert budget(hours(12), "2/day").incidents <= 1
     with pytest.raises(CalibrationError, match=r"2 per day .* 12 h of footage; it needs 72 h without an incident"):
         budget(hours(12), "2/day", confidence=95)
-    with pytest.raises(CalibrationError, match=r"by 0\.00011 h of footage; it needs 0\.5 h"):
+    with pytest.raises(CalibrationError, match=r"by 0\.4 s of footage; it needs 30 min"):
         budget([FrameScores("short", [1.0, 2.0], None, [0.0, 0.2])])
 
 

@@ -101,7 +101,7 @@ def test_after_an_outage_all_messages_arrive_once_and_in_order(tmp_path, error, 
         sink.error = None
         assert dispatcher.drain(20)
     assert numbers(sink) == list(range(10))
-    assert caplog.text.count("retrying until it is delivered") == 1 and "delivers again" in caplog.text
+    assert caplog.text.count("retrying until it is delivered") == 1 and "delivery works again" in caplog.text
 
 
 def test_a_refused_message_blocks_no_other(tmp_path):

@@ -12,7 +12,7 @@ def test_a_budget_is_computed_again_only_if_something_changed(yard, tmp_path, mo
     options = {"rate": "60/hour", "calibrate_on": [yard / "calm.mp4"]}
     first = watch(yard, tmp_path, **options)
     thresholds = first.thresholds(first.setups[0])
-    assert "60 per hour" in thresholds.guarantee and "h of footage, with" in thresholds.guarantee
+    assert "60 per hour" in thresholds.guarantee and " of footage, with" in thresholds.guarantee
 
     def measure(setup, videos, *_, **__):
         raise AssertionError("measured")

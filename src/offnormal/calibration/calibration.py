@@ -19,7 +19,7 @@ from offnormal.calibration.guarantee import (
     rate_interval,
     smallest_rate,
 )
-from offnormal.errors import CalibrationError, ConfigError, rounded
+from offnormal.errors import CalibrationError, ConfigError, rounded, score_text
 from offnormal.metrics.clock import Clock
 from offnormal.sources.privacy import parse_mask
 from offnormal.types import Mask, Rate, Verdict
@@ -66,7 +66,7 @@ class Calibration:
     def explanation(self) -> str:
         """The guarantee in one sentence: rate, confidence interval, and data."""
         if self.by_hand:
-            return f"threshold {self.threshold:.6g} set by hand: no guarantee"
+            return f"threshold {score_text(self.threshold)} set by hand: no guarantee"
         low, high = (0.0 if bound < 1e-5 else bound for bound in self.interval)
         unit = self.rate.per if self.rate.is_share else "frame"
         count = len(self.scores)

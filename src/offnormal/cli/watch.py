@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from offnormal.cli.flags import takes_flags
 from offnormal.config.layers import build, input_files
 from offnormal.config.model import set_values
-from offnormal.errors import UsageError
+from offnormal.errors import UsageError, duration_text, score_text
 from offnormal.watching.config import WatchConfig, camera_name
 
 log = logging.getLogger(__name__)
@@ -143,7 +143,7 @@ def _watch(watch: Watch, *, json: bool) -> int:
 
 
 def _leave_in_time(pipeline: WatchPipeline, done: threading.Event) -> None:
-    """End the program a few seconds after it was told to, whatever hangs; events are on disk by then."""
+    """End the program a few seconds after the signal, whatever hangs; events are on disk by then."""
     from offnormal.cli.show import leave
 
     while not pipeline.is_stopping:
@@ -153,7 +153,7 @@ def _leave_in_time(pipeline: WatchPipeline, done: threading.Event) -> None:
         return
     leave(
         1 if pipeline.failed else 0,
-        "something does not answer; leaving without it. Messages that were not sent are sent after a restart",
+        "exiting without what does not answer; messages that were not sent are sent after a restart",
     )
 
 
@@ -219,7 +219,7 @@ def format_event(event: Event) -> str:
         start, end = f"{event.start:%Y-%m-%d %H:%M:%S}", f"{event.end:%H:%M:%S}"
     facts = [event.camera, f"{start}-{end}" if event.state == "closed" else f"{start}-", event.kind.replace("_", " ")]
     if event.peak_score is not None:
-        facts.append(f"peak {event.peak_score:.4g}")
+        facts.append(f"peak {score_text(event.peak_score)}")
     if event.severity is not None:
         facts.append(event.severity)
     if event.p_value is not None:
@@ -251,7 +251,7 @@ def format_dry_runs(runs: list[DryRun]) -> list[str]:
     """One row per recording: length, alarms, alarm rate, time in alarm, camera events, speed."""
     from offnormal.drawing.wording import percent
 
-    rows = [("recording", "hours", "alarms", "per hour", "in alarm", "camera events", "x real time")]
+    rows = [("recording", "footage", "alarms", "per hour", "in alarm", "camera events", "x real time")]
     for run in runs:
         hours = run.seconds / 3600
         inside = sum(event.duration_s for event in run.anomalies)
@@ -259,6 +259,6 @@ def format_dry_runs(runs: list[DryRun]) -> list[str]:
         share = percent(inside / run.seconds) if run.seconds else "-"
         camera_events = str(len(run.events) - len(run.anomalies))
         speed = f"{run.seconds / run.took_s:.0f}" if run.took_s else "-"
-        rows.append((run.camera, f"{hours:.2f}", str(run.alarms), per_hour, share, camera_events, speed))
+        rows.append((run.camera, duration_text(run.seconds), str(run.alarms), per_hour, share, camera_events, speed))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

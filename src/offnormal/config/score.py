@@ -93,6 +93,6 @@ class BenchmarkConfig(ComputeConfig):
     data: Annotated[Path | None, Heading("Input")] = None
     """Images or videos to read: a folder, or one video. Default: generated images."""
     images: Annotated[Annotated[int, Field(ge=1)], Heading("Input")] = 128
-    """Number of images to read; fewer files are read repeatedly."""
+    """Number of images to read; if there are fewer, they are read repeatedly."""
     rounds: Annotated[Annotated[int, Field(ge=1)], Heading("Input")] = 5
     """Number of rounds that alternate between detector and reference."""

@@ -5,7 +5,7 @@ starts. A *span* is a run of frames labeled anomalous. An alarm is true if any o
 false. A span is detected if an alarm is on during any of its frames; the delay is the time from the start of the span
 to the opening of the alarm (0 if it was already open). Alarms and spans are within one video.
 
-An alarm that never ends detects every span and is no false alarm: `normal_time_in_alarm` reveals it.
+An alarm that never ends detects every span and is not a false alarm: `normal_time_in_alarm` reveals it.
 """
 
 from __future__ import annotations

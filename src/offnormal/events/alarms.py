@@ -1,6 +1,8 @@
 """Alarms of scored frames by the event rules, for evaluate, predict, and calibrate; `watch` raises the same ones.
 
-An alarm is an event of `events.machine`; an event that was split at `max_duration` counts as one alarm.
+An alarm is an event of `events.machine`; an event that was split at `max_duration` counts as one alarm. An alarm that
+lasts until the end of a video ends with the last frame; in `watch`, which does not know how long that frame lasts, with
+its last score.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ class VideoScan:
         if not video.clock.has_clock:
             raise UsageError(f"{video.name}: no frame times, but alarms need them; set the frame rate with --fps")
         times, scores, lost = video.clock.times_s, video.held_scores, list(video.lost)
+        self._ends_s = video.clock.ends_s
         self._segments: list[tuple[np.ndarray, EventScan]] = []  # decoded frames between restarts
         for start, stop in pairwise([0, *sorted(video.clock.restarts), len(scores)]):
             frames = np.setdiff1d(np.arange(start, stop), lost, assume_unique=True)
@@ -64,7 +67,7 @@ class VideoScan:
                 stop=int(frames[end]) + int(stop > end),
                 peak=int(frames[start + int(np.nanargmax(scan.scores[start:stop]))]),
                 start_s=float(scan.times_s[start]),
-                end_s=float(scan.times_s[end]),
+                end_s=float(self._ends_s[frames[end]] if stop > end else scan.times_s[end]),
                 opened_s=float(scan.times_s[opened]),
             )
             for frames, scan in self._segments

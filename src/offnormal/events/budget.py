@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict
 from offnormal.calibration.calibration import Calibration, Kind
 from offnormal.calibration.incident_rate import MIN_DISPERSION, later_interval, mean_bound
 from offnormal.config.rules import RulesConfig
-from offnormal.errors import CalibrationError, counted, rounded
+from offnormal.errors import CalibrationError, counted, duration_text
 from offnormal.events.footage import Footage, Rung
 from offnormal.events.machine import EventRules, low_threshold
 from offnormal.metrics.video import FrameScores
@@ -65,7 +65,7 @@ class AlarmBudget:
     def explanation(self) -> str:
         """The rate, its footage, and the number of incidents that the footage itself raises."""
         return (
-            f"{self.calibration.explanation}; {rounded(self.hours)} h of footage, with "
+            f"{self.calibration.explanation}; {duration_text(3600 * self.hours)} of footage, with "
             f"{counted(self.incidents, 'incident')} ({counted(self.events, 'event')}). Valid only for the "
             "hours, seasons, and weather in the footage"
         )
@@ -73,13 +73,13 @@ class AlarmBudget:
     def require(self, *, bundle: str, setup_hash: str | None, rules: EventRules) -> None:
         """CalibrationError unless it belongs to this bundle, these masks and zones, and these rules."""
         for item, expected, actual in (
-            ("bundle", self.calibration.bundle, bundle),
-            ("masks and zones", self.setup_hash, setup_hash),
-            ("rules", self.rules, rules),
+            ("another bundle", self.calibration.bundle, bundle),
+            ("other masks and zones", self.setup_hash, setup_hash),
+            ("other rules", self.rules, rules),
         ):
             if expected != actual:
                 raise CalibrationError(
-                    f"the alarm budget of camera {self.camera} belongs to other {item} ({expected}, now {actual}), "
+                    f"the alarm budget of camera {self.camera} belongs to {item} ({expected}, now {actual}), "
                     "so its guarantee does not apply; calibrate this camera again"
                 )
 
@@ -194,7 +194,8 @@ def _find_rung(
     needed = (1.0 if share is None else mean_bound(0, 1.0, spread, share)) / rate.value * hours
     supported = replace(rate, value=_round_up(rate.value * needed / footage.hours)) if footage.hours else None
     raise CalibrationError(
-        f"{rate} cannot be supported by {rounded(footage.hours, 2)} h of footage; it needs {rounded(needed, 2)} h"
+        f"{rate} cannot be supported by {duration_text(3600 * footage.hours)} of footage; it needs "
+        + duration_text(3600 * needed)
         + ("" if share is None else " without an incident")
         + f". Add normal footage, or set {'a higher rate' if supported is None else f'a rate of {supported} or more'}"
     )

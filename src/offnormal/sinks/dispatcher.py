@@ -133,7 +133,7 @@ class _Delivery:
             return True
         self._delivered += 1
         if self._last_error is not None:
-            log.info("%s: delivers again", self.sink.description)
+            log.info("%s: delivery works again", self.sink.description)
         self._last_error = None
         self._backoff.succeeded()
         return True

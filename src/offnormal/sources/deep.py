@@ -130,7 +130,7 @@ class DeepImage:
         low, high = float(self.values.min()), float(self.values.max())
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ImageError(
-                f"float image with values {low:g} to {high:g}: expected finite numbers; replace the others, save again"
+                f"float image with values {low:g} to {high:g}: expected finite numbers; replace the others"
             )
         return Depth(low, high, self.values.dtype.kind == "f", self.stated_bits)
 

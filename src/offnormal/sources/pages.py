@@ -150,7 +150,7 @@ class _Animation:
         self.count: int = getattr(self._image, "n_frames", 1)
 
     def _rewind(self) -> None:
-        """Open the file again: Pillow's own way back loses the frame numbers of a PNG."""
+        """Open the file again: Pillow's rewind loses the frame numbers of a PNG."""
         image = open_pillow(io.BytesIO(self._content))
         if image is None:
             raise ImageError("not a readable image; replace or remove it")

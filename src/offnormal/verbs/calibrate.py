@@ -32,7 +32,7 @@ from offnormal.scoring import ItemScores, ScoredBatch, Scorer, choose_device, ma
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.sources.recorder import find_streams
 from offnormal.types import Unit
-from offnormal.verbs.loading import STRETCHES, Progress, known_classes, load_items
+from offnormal.verbs.loading import ONLY_FRAMES, STRETCHES, Progress, known_classes, load_items, refuse_options
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,10 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
         raise UsageError("calibrate needs normal images or videos that the detector was not trained on: --normal DIR")
     dataset = _dataset(bundle, config)
     unit = bundle.input.unit(dataset.is_video)
+    if unit is Unit.IMAGE:
+        refuse_options(config, ("fps", "rules"), "is for videos, and these are images")
+    elif unit is Unit.CLIP:
+        refuse_options(config, ("rules",), ONLY_FRAMES)
     dataset = _without_training_data(bundle, drop_copies(dataset), unit, exclude=config.exclude_known)
     mask = bundle.detector.input.mask if config.privacy_mask is None else read_privacy_mask(config.privacy_mask)
     loader = load_items(

@@ -30,7 +30,7 @@ from offnormal.run import Run, new_run
 from offnormal.scoring import ScoredBatch, Scorer, choose_device, score_items, was_skipped
 from offnormal.training.history import read_history
 from offnormal.types import ANOMALOUS, InputSpec, Item, Unit
-from offnormal.verbs.loading import Progress, load_items, open_configured, read_split
+from offnormal.verbs.loading import ONLY_FRAMES, Progress, load_items, open_configured, read_split, refuse_options
 from offnormal.verbs.shown_units import ExtremeImages, shown_units
 from offnormal.verbs.tracking import update_trackers
 
@@ -44,6 +44,10 @@ def score_dataset(
     metrics gather them in bounded memory. DataError when there is nothing to test on.
     """
     unit = bundle.input.unit(dataset.is_video)
+    if unit is Unit.IMAGE:
+        refuse_options(config, ("fps", "smooth", "hold", "rules"), "is for videos, and these are images")
+    elif unit is Unit.CLIP:
+        refuse_options(config, ("smooth", "hold", "rules"), ONLY_FRAMES)
     if not dataset.test:
         raise DataError(f"{dataset.root}: no {TRAITS[unit].item[1]} to test; expected a test folder, or --test DIR")
     remaining, reuse = find_reuse(

@@ -91,7 +91,7 @@ class Watch:
         """Dry-run each recording; nothing is sent. UsageError for sources that are no recordings."""
         for setup in self.setups:
             if setup.address.kind != "file":
-                raise UsageError(f"camera {setup.name}: {setup.address} is no recording, but --dry-run needs one")
+                raise UsageError(f"camera {setup.name}: {setup.address} is not a recording, but --dry-run needs one")
         for setup in self.setups:
             yield self._compute.run(
                 dry_run,

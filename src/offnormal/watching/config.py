@@ -41,7 +41,8 @@ def _parse_schedule(value: object) -> object:
     return {"windows": value} if isinstance(value, str | list) else value
 
 
-Sink = Annotated[str | dict[str, object], Text(lambda value: value)]
+ZoneText = Annotated[Zone, Text(_parse_zone, label="ZONE")]
+Sink = Annotated[str | dict[str, object], Text(lambda value: value, label="KIND:TARGET")]
 
 
 class CameraSettings(MaskConfig, AlarmConfig):
@@ -59,7 +60,7 @@ class CameraSettings(MaskConfig, AlarmConfig):
     """Normal footage of this camera that the detector was not trained on, for --rate: a file or folder; repeatable."""
     threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Threshold set by hand, instead of the calibrated one. No guarantee."""
-    zones: Annotated[list[Annotated[Zone, Text(_parse_zone)]], AS_LIST, FlagName("--zone")] = Field(default=[])
+    zones: Annotated[list[ZoneText], AS_LIST, FlagName("--zone")] = Field(default=[])
     """Polygon to score, such as '0.1,0.2 0.9,0.2 0.5,0.8' (0,0: upper left, 1,1: lower right), or exclude:..."""
     schedule: Annotated[Schedule | None, BeforeValidator(_parse_schedule), Flattened()] = None
     """When events are raised, such as 'mon-fri 18:00-06:00' (UTC); or a time zone and windows."""

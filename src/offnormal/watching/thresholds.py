@@ -14,7 +14,7 @@ from offnormal.calibration.calibration import Calibration
 from offnormal.config.fields import format_rate
 from offnormal.data.resolve import resolve_items
 from offnormal.data.reuse import find_reuse
-from offnormal.errors import CalibrationError, UsageError
+from offnormal.errors import CalibrationError, UsageError, score_text
 from offnormal.events.budget import AlarmBudget, budget_incidents
 from offnormal.events.footage import SHORT_S
 from offnormal.events.machine import low_threshold
@@ -57,7 +57,7 @@ def find_thresholds(setup: CameraSetup, out: Path, measure: Callable[[Sequence[P
         by_hand = None if calibration is None else calibration.with_threshold(config.threshold)
         median = config.threshold if calibration is None else float(np.median(calibration.scores))
         low = low_threshold(config.threshold, median, config.rules.hysteresis)
-        guarantee = f"threshold {config.threshold:.6g} set by hand, no guarantee"
+        guarantee = f"threshold {score_text(config.threshold)} set by hand, no guarantee"
         return Thresholds(
             threshold=config.threshold, low=low, calibration=by_hand, setup_hash=setup_hash, guarantee=guarantee
         )
