@@ -10,10 +10,10 @@ import logging
 import os
 import select
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
-from traceback import format_exception
 
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts import ValidationError as WrongValue
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from offnormal.cli.flags import OPTIONS
 from offnormal.cli.help import HelpFormatter
-from offnormal.cli.show import discard_output, flush_briefly
+from offnormal.cli.show import discard_output
 from offnormal.errors import (
     BundleError,
     CalibrationError,
@@ -158,16 +158,27 @@ def run(arguments: Sequence[str]) -> int:
     except OffnormalError as error:
         return _complain(str(error), WRONG_USE if isinstance(error, _WRONG_USE) else FAILED)
     except KeyboardInterrupt:
-        if not flush_briefly("offnormal: interrupted\n"):
-            os._exit(INTERRUPTED)
-        return INTERRUPTED
+        return _complain("interrupted", INTERRUPTED)
     except Exception as error:  # noqa: BLE001 - the edge
-        if isinstance(error, BrokenPipeError) and _is_reader_gone():  # as with `| head`
+        if isinstance(error, BrokenPipeError) and _has_no_reader():  # as with `| head`
             discard_output()
             return DONE
         if os.environ.get(_TRACEBACK):
-            logging.getLogger(__name__).error("traceback:\n%s", redact_webhooks("".join(format_exception(error))))
-        return _complain(_explain_unexpected(error), FAILED)
+            lines = "".join(traceback.format_exception(error))
+            logging.getLogger(__name__).error("traceback: %s", redact_webhooks(lines))
+        return _complain(redact_webhooks(_explain_unexpected(error)), FAILED)
+
+
+def _has_no_reader() -> bool:
+    """Whether the program that reads stdout has ended; other connections break, too."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)  # reports errors only
+        return bool(poll.poll(0))
+    except AttributeError:  # this system cannot tell
+        return True
+    except (OSError, ValueError):  # stdout was replaced by a program that calls us
+        return False
 
 
 def _explain_unexpected(error: Exception) -> str:
@@ -177,11 +188,12 @@ def _explain_unexpected(error: Exception) -> str:
             return (
                 f"too many open files ({error.filename or error}); raise the limit (ulimit -n), or use fewer --workers"
             )
-        name = error.filename or ("a network connection" if isinstance(error, ConnectionError) else "the output")
-        return redact_webhooks(f"{name}: {error.strerror or error}")
+        if isinstance(error, ConnectionError):
+            return f"a connection failed ({error.strerror or error}); check the address and the network, and retry"
+        return f"{error.filename or 'the output'}: {error.strerror or error}"
     if isinstance(error, MemoryError) or "not enough memory" in str(error) or "out of memory" in str(error):
         return "not enough memory; choose a smaller --batch-size or --size, or close other programs"
-    detail = f"{type(error).__name__}: {redact_webhooks(' '.join(str(error).split()))[:500]}".rstrip(": ")
+    detail = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}".rstrip(": ")
     return (
         f"unexpected error ({detail}). Check that the named files are undamaged; {_TRACEBACK}=1 shows where it "
         "happened, for a report to the developers"
@@ -214,19 +226,6 @@ def _complain(message: str, code: int) -> int:
     except OSError:  # a full disk, or nobody reads any more
         discard_output()
     return code
-
-
-def _is_reader_gone() -> bool:
-    """Whether stdout is a pipe or a connection whose other end is closed."""
-    try:
-        sys.stdout.flush()
-        poll = select.poll()
-        poll.register(sys.stdout.fileno(), 0)  # errors are always reported
-        return bool(poll.poll(0))
-    except BrokenPipeError:
-        return True
-    except (OSError, ValueError, AttributeError):  # no file, or Windows
-        return False
 
 
 def _open_streams() -> None:
