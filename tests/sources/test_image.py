@@ -1,12 +1,16 @@
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from offnormal.errors import ImageError
 from offnormal.sources.deep import DeepImage
 from offnormal.sources.image import image_depth, image_size, open_image, to_channels
+from offnormal.sources.pillow import silence_decoders
 from tests.sources.deep_files import write_png, write_tiff
 
 UPRIGHT = {  # EXIF orientation -> what a viewer does with the stored array
@@ -270,3 +274,33 @@ def test_only_the_named_formats_are_opened(tmp_path, kind):
         Image.new("RGB", (16, 16)).save(tmp_path / "x.png", kind)
     with pytest.raises(ImageError, match="not a readable image"):
         open_image(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("has_late_exif", [True, False])
+def test_the_size_of_a_png_needs_no_pixels_unless_exif_follows_them(tmp_path, monkeypatch, bits, has_late_exif):
+    path = tmp_path / "x.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    if bits == 8:
+        Image.fromarray(noise(4, 6)).save(path)
+    else:
+        write_png(path, np.zeros((4, 6), "u2"))
+    if has_late_exif:
+        chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+        late = struct.pack(">L", len(chunk) - 4) + chunk + struct.pack(">L", zlib.crc32(chunk))
+        content = path.read_bytes()
+        path.write_bytes(content[:-12] + late + content[-12:])
+    else:
+        monkeypatch.setattr(PngImageFile, "load", lambda image: pytest.fail("the pixels were decoded"))
+    assert image_size(path) == ((6, 4) if has_late_exif else (4, 6))
+
+
+def test_warnings_of_pillow_are_not_printed(tmp_path):
+    path = tmp_path / "x.jpg"
+    Image.fromarray(noise(8, 8)).save(path, exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0")
+    with warnings.catch_warnings(record=True) as recorded:
+        warnings.simplefilter("always")
+        silence_decoders.cache_clear()
+        open_image(path)
+    assert not recorded

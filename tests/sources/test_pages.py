@@ -141,3 +141,14 @@ def test_frames_can_be_read_in_any_order(tmp_path, name):
         path = write_frames(tmp_path / f"{position}{name}")
         for number in order:
             np.testing.assert_array_equal(color(path.with_name(f"{path.name}[{number + 1}]")), COLORS[number])
+
+
+@pytest.mark.parametrize("is_animated", [True, False])
+def test_an_animation_is_recognized_behind_a_large_profile(tmp_path, is_animated):
+    noise = np.random.default_rng(0).bytes(20_000)
+    path = tmp_path / "x.png"
+    if is_animated:
+        write_frames(path, count=3, icc_profile=noise)
+    else:
+        Image.new("RGB", (8, 6)).save(path, icc_profile=noise + b"acTL")
+    assert len(pages_in(path)[0]) == (3 if is_animated else 1)

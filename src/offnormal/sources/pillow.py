@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,7 @@ def open_pillow(file: BinaryIO, max_pixels: int | None = None) -> ImageFile | No
     `Image.open` also starts external programs for some formats, and its limit cannot be raised for one call.
     """
     Image.init()
+    silence_decoders()
     prefix = file.read(16)
     if prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIC_BRANDS and "HEIF" not in Image.OPEN and not _register_heif():
         raise ImageError("a HEIC image, which needs pillow-heif; install it: pip install 'offnormal[heic]'")
@@ -36,8 +38,6 @@ def open_pillow(file: BinaryIO, max_pixels: int | None = None) -> ImageFile | No
         try:
             if accept is not None and accept(prefix) is not True:
                 continue
-            if name == "TIFF":
-                silence_libtiff()
             file.seek(0)
             image = factory(file, "")
         except (SyntaxError, LookupError, TypeError, struct.error):
@@ -68,9 +68,23 @@ def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
+def png_chunks(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the names of a PNG file's chunks, however long they are; ends where the file does."""
+    position = 8
+    while len(head := _read_at(file, position, 8)) == 8:
+        yield head[4:]
+        position += 12 + int.from_bytes(head[:4], "big")
+
+
+def _read_at(file: BinaryIO, position: int, size: int) -> bytes:
+    file.seek(position)
+    return file.read(size)
+
+
 @lru_cache(maxsize=1)
-def silence_libtiff() -> None:
-    """Keep libtiff from printing to stderr; its errors are still raised by Pillow."""
+def silence_decoders() -> None:
+    """Keep Pillow and libtiff from printing warnings; what they cannot read is still an error."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     for library in _libtiff():
         try:
             handle = ctypes.CDLL(library)
