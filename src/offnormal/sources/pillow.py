@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import PIL
 from PIL import Image
@@ -68,7 +68,7 @@ def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
         )
 
 
-def png_chunks(file: BinaryIO) -> Iterator[bytes]:
+def png_chunks(file: IO[bytes]) -> Iterator[bytes]:
     """Yield the names of a PNG file's chunks, however long they are; ends where the file does."""
     position = 8
     while len(head := _read_at(file, position, 8)) == 8:
@@ -76,7 +76,7 @@ def png_chunks(file: BinaryIO) -> Iterator[bytes]:
         position += 12 + int.from_bytes(head[:4], "big")
 
 
-def _read_at(file: BinaryIO, position: int, size: int) -> bytes:
+def _read_at(file: IO[bytes], position: int, size: int) -> bytes:
     file.seek(position)
     return file.read(size)
 
