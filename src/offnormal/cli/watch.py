@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -102,24 +100,24 @@ def build_config(
 
 
 def _watch(watch: Watch, *, json: bool) -> int:
-    from offnormal.cli.show import printer, say_json, warn
+    from offnormal.cli.show import discard_output, leave, printer, say_json, warn
     from offnormal.events.event import event_to_json
 
     say = printer(*(sink.path for sink in watch.sinks.values()), json=json)
 
     def print_event(event: Event) -> None:
-        if json:
-            say_json(event_to_json(event))
-        else:
-            say(format_event(event))
+        try:
+            if json:
+                say_json(event_to_json(event))
+            else:
+                say(format_event(event))
+        except BrokenPipeError:
+            discard_output()
+            log.warning("the program that reads stdout has ended; events are no longer printed")
 
     done = threading.Event()
     try:
         with watch.running(print_event) as pipeline:
-            for camera in pipeline.cameras:
-                warn(f"{camera.name}: {camera.frames.setup.address}; {camera.thresholds.guarantee}")
-            if pipeline.metrics_url is not None:
-                warn(f"metrics at {pipeline.metrics_url}")
 
             def stop(_: int, __: FrameType | None) -> None:
                 pipeline.stop()
@@ -128,6 +126,10 @@ def _watch(watch: Watch, *, json: bool) -> int:
             threading.Thread(target=_leave_in_time, args=(pipeline, done), name="exit", daemon=True).start()
             before = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGINT)]
             try:
+                for camera in pipeline.cameras:
+                    warn(f"{camera.name}: {camera.frames.setup.address}; {camera.thresholds.guarantee}")
+                if pipeline.metrics_url is not None:
+                    warn(f"metrics at {pipeline.metrics_url}")
                 pipeline.run()
             finally:
                 for number, handler in before:
@@ -135,27 +137,24 @@ def _watch(watch: Watch, *, json: bool) -> int:
     finally:
         done.set()
     code = 1 if pipeline.failed else 0
-    if pipeline.hanging:  # the interpreter would wait for these threads
-        _leave(code)
+    if pipeline.is_stopping or pipeline.hanging:  # the interpreter would wait for threads, and for readers of stdout
+        leave(code)
     return code
 
 
 def _leave_in_time(pipeline: WatchPipeline, done: threading.Event) -> None:
     """End the program a few seconds after the signal, whatever hangs; events are on disk by then."""
+    from offnormal.cli.show import leave
+
     while not pipeline.is_stopping:
         if done.wait(_POLL_S):
             return
     if done.wait(max(0.0, pipeline.stop_s + _EXIT_S - time.monotonic())):
         return
-    log.warning("exiting without what does not answer; messages that were not sent are sent after a restart")
-    _leave(1 if pipeline.failed else 0)
-
-
-def _leave(code: int) -> None:
-    """End the program without waiting for its threads."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    leave(
+        1 if pipeline.failed else 0,
+        "exiting without what does not answer; messages that were not sent are sent after a restart",
+    )
 
 
 def _check(watch: Watch, *, connect: bool, json: bool) -> int:
