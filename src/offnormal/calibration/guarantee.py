@@ -98,32 +98,6 @@ def effective_sample_size(scores: np.ndarray, groups: Sequence[str | None]) -> f
     return n / (1 + (n / len(members) - 1) * icc)
 
 
-def effective_length(series: Sequence[np.ndarray]) -> float:
-    """Effective sample size of time series (n_i,): n / (1 + 2 sum of autocorrelations).
-
-    Autocorrelations are around the mean of all series, so that series with different levels count as correlated. The
-    sum ends with the last pair of lags whose sum is positive (Geyer, Practical Markov chain Monte Carlo, 1992,
-    section 3.3).
-    """
-    n = sum(len(values) for values in series)
-    mean = float(np.concatenate(series).mean()) if n else 0.0
-    centered = [values - mean for values in series]
-    power = sum(float(values @ values) for values in centered)
-    if power == 0:
-        return float(n)
-
-    def correlation(lag: int) -> float:
-        return sum(float(values[:-lag] @ values[lag:]) for values in centered if len(values) > lag) / power
-
-    total = 0.0
-    for lag in range(1, max(len(values) for values in series), 2):
-        pair = correlation(lag) + correlation(lag + 1)
-        if pair <= 0:
-            break
-        total += pair
-    return n / (1 + 2 * total)
-
-
 def count_events(times_s: np.ndarray, gap_s: float) -> int:
     """Count events: exceedances at rising times (n,) are one event if they are at most gap_s apart.
 

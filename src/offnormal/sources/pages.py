@@ -25,7 +25,7 @@ from offnormal.sources.pillow import check_pixels, open_pillow, png_chunks
 
 _ADDRESS = re.compile(r"(.+\.(?:tiff?|gif|webp|a?png|avif))\[(\d+)\]", re.IGNORECASE)
 MULTIPLE = frozenset({".tif", ".tiff", ".gif", ".webp", ".png", ".apng", ".avif"})  # formats that may have pages
-_HEAD = 32  # bytes that name the format
+_HEAD = 32  # bytes in which a file states its format
 _RECENT = 32  # frames kept, because several threads read one file
 _FILES = 4  # open animations
 DECODER_ERRORS = (  # what Pillow raises for damaged files

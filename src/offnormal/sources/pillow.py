@@ -69,9 +69,9 @@ def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
 
 
 def png_chunks(file: IO[bytes]) -> Iterator[bytes]:
-    """Yield the names of a PNG file's chunks, however long they are; ends where the file does."""
+    """Yield the names of a PNG file's chunks, however long they are, up to its end or to bytes that are no chunk."""
     position = 8
-    while len(head := _read_at(file, position, 8)) == 8:
+    while len(head := _read_at(file, position, 8)) == 8 and head[4:].isalpha():
         yield head[4:]
         position += 12 + int.from_bytes(head[:4], "big")
 
