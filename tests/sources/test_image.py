@@ -10,7 +10,6 @@ from PIL.PngImagePlugin import PngImageFile
 from offnormal.errors import ImageError
 from offnormal.sources.deep import DeepImage
 from offnormal.sources.image import image_depth, image_size, open_image, to_channels
-from offnormal.sources.pillow import silence_decoders
 from tests.sources.deep_files import write_png, write_tiff
 
 UPRIGHT = {  # EXIF orientation -> what a viewer does with the stored array
@@ -294,13 +293,3 @@ def test_the_size_of_a_png_needs_no_pixels_unless_exif_follows_them(tmp_path, mo
     else:
         monkeypatch.setattr(PngImageFile, "load", lambda image: pytest.fail("the pixels were decoded"))
     assert image_size(path) == ((6, 4) if has_late_exif else (4, 6))
-
-
-def test_warnings_of_pillow_are_not_printed(tmp_path):
-    path = tmp_path / "x.jpg"
-    Image.fromarray(noise(8, 8)).save(path, exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0")
-    with warnings.catch_warnings(record=True) as recorded:
-        warnings.simplefilter("always")
-        silence_decoders.cache_clear()
-        open_image(path)
-    assert not recorded

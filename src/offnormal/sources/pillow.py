@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import struct
-import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +26,6 @@ def open_pillow(file: BinaryIO, max_pixels: int | None = None) -> ImageFile | No
     `Image.open` also starts external programs for some formats, and its limit cannot be raised for one call.
     """
     Image.init()
-    silence_decoders()
     prefix = file.read(16)
     if prefix[4:8] == b"ftyp" and prefix[8:12] in _HEIC_BRANDS and "HEIF" not in Image.OPEN and not _register_heif():
         raise ImageError("a HEIC image, which needs pillow-heif; install it: pip install 'offnormal[heic]'")
@@ -38,6 +36,8 @@ def open_pillow(file: BinaryIO, max_pixels: int | None = None) -> ImageFile | No
         try:
             if accept is not None and accept(prefix) is not True:
                 continue
+            if name == "TIFF":
+                silence_libtiff()
             file.seek(0)
             image = factory(file, "")
         except (SyntaxError, LookupError, TypeError, struct.error):
@@ -82,9 +82,8 @@ def _read_at(file: IO[bytes], position: int, size: int) -> bytes:
 
 
 @lru_cache(maxsize=1)
-def silence_decoders() -> None:
-    """Keep Pillow and libtiff from printing warnings; what they cannot read is still an error."""
-    warnings.filterwarnings("ignore", module=r"PIL\.")
+def silence_libtiff() -> None:
+    """Keep libtiff from printing to stderr; its errors are still raised by Pillow."""
     for library in _libtiff():
         try:
             handle = ctypes.CDLL(library)

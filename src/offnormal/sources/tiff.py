@@ -12,7 +12,7 @@ import numpy as np
 from PIL.TiffImagePlugin import TiffImageFile
 
 from offnormal.errors import ImageError
-from offnormal.sources.pillow import silence_decoders
+from offnormal.sources.pillow import silence_libtiff
 
 _WIDTH, _LENGTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 256, 257, 258, 259, 262, 266
 _OFFSETS, _SAMPLES, _ROWS, _COUNTS, _PLANAR, _PREDICTOR = 273, 277, 278, 279, 284, 317
@@ -142,7 +142,7 @@ class TiffPage:
             tags[_ROWS] = min(self._int(_ROWS, height), height)
         else:
             tags |= {_TILE_WIDTH: tile_width, _TILE_LENGTH: self._int(_TILE_LENGTH)}
-        silence_decoders()
+        silence_libtiff()
         with TiffImageFile(BytesIO(_gray_file(tags, pieces, is_tiled=tile_width is not None))) as image:
             return np.asarray(image).reshape(height, width)
 
