@@ -12,6 +12,7 @@ import threading
 import zlib
 from collections import Counter
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,7 +21,7 @@ from PIL import Image
 from offnormal.errors import ImageError, counted
 from offnormal.input_files import open_regular
 from offnormal.sources import idx, tiff
-from offnormal.sources.pillow import check_pixels, open_pillow
+from offnormal.sources.pillow import check_pixels, open_pillow, png_chunks
 
 _ADDRESS = re.compile(r"(.+\.(?:tiff?|gif|webp|a?png|avif))\[(\d+)\]", re.IGNORECASE)
 MULTIPLE = frozenset({".tif", ".tiff", ".gif", ".webp", ".png", ".apng", ".avif"})  # formats that may have pages
@@ -87,15 +88,10 @@ def _tiff_pages(file: Path) -> tuple[list[int], Counter[str]]:
     return [page.number + 1 for page in pages if not page.is_copy and not page.is_mask], +skipped
 
 
-def _is_animation(head: bytes, stream: BinaryIO) -> bool:
+def _is_animation(head: bytes, file: BinaryIO) -> bool:
     """Whether a file may have several frames: GIF, animated WebP or AVIF, PNG with an animation before its data."""
     if head.startswith(b"\x89PNG"):
-        stream.seek(8)
-        while len(chunk := stream.read(8)) == 8 and (kind := chunk[4:]) not in (b"IDAT", b"IEND"):
-            if kind == b"acTL":
-                return True
-            stream.seek(int.from_bytes(chunk[:4]) + 4, io.SEEK_CUR)
-        return False
+        return b"acTL" in takewhile(lambda name: name != b"IDAT", png_chunks(file))
     is_webp = head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
     return head.startswith(b"GIF8") or is_webp or head[4:12] == b"ftypavis"
 
