@@ -19,7 +19,7 @@ from offnormal.watching.config import WatchConfig, camera_name
 
 log = logging.getLogger(__name__)
 _POLL_S = 0.1
-_EXIT_S = 4.6  # from the signal to the end of the program at the latest
+_EXIT_S = 4.3  # from the signal to the end of the program at the latest
 
 if TYPE_CHECKING:
     from types import FrameType
