@@ -78,7 +78,8 @@ class Calibration:
         basis = _BASIS[self.kind].format(count=count, units=units, group=group)
         if not self.rate.is_share:
             promise = "expected" if self.confidence is None else f"with {self.confidence:g} % confidence, mean"
-            later = f"{math.ceil(low)}-{math.floor(high)} in the next {self.rate.per}, 95 %"
+            when = "on the next day" if self.rate.per == "day" else f"in the next {self.rate.per}"
+            later = f"{math.ceil(low)}-{math.floor(high)} {when}, 95 %"
             return f"{promise} false-alarm rate: at most {rate}, counted in incidents ({later}), {basis}"
         return f"expected false-alarm rate: at most {rate} (95 % CI {bounds}), {basis}"
 
