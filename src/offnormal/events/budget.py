@@ -178,8 +178,8 @@ def _find_rung(
     if rate.per_hour * footage.rules.incident_gap_s >= _HOUR_S:
         gap = duration_text(footage.rules.incident_gap_s)
         raise CalibrationError(
-            f"{rate} is too high, because events less than {gap} apart are one incident: set a lower rate, or a shorter "
-            "--incident-gap"
+            f"{rate} is too high, because events less than {gap} apart are one incident: set a lower rate, or a "
+            "shorter --incident-gap"
         )
     accepted, spread, share = None, MIN_DISPERSION, None if confidence is None else confidence / 100
     for threshold in footage.ladder if exposure * rate.value >= 1 - _ROUNDING else ():
