@@ -17,6 +17,7 @@ def noise(hours=1.0, seed=0, **more):
     rng = np.random.default_rng(seed)
     frames = int(3600 * hours)
     scores = np.repeat(rng.normal(0, 1, frames // 10), 10) + rng.normal(0, 0.1, frames)
+    scores[-10:] = -9.0  # no event is open at the end
     return FrameScores("v", scores, None, np.arange(float(frames)), **more)
 
 
