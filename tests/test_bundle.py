@@ -238,7 +238,7 @@ def test_names_in_the_card_cannot_leave_the_bundle(cheap, tmp_path, name):
     (tmp_path / "secret").write_text("secret")
     card = json.loads((cheap / "card.json").read_text(encoding="utf-8"))
     edit_card(cheap, sha256={name: hashlib.sha256(b"secret").hexdigest(), **card["sha256"]})
-    with pytest.raises(BundleError, match=r"is outside of the bundle|is not a regular file"):
+    with pytest.raises(BundleError, match=r"is outside the bundle|is not a regular file"):
         load(cheap)
 
 
@@ -250,7 +250,7 @@ def test_only_regular_files_inside_are_read(cheap, tmp_path, name, kind):
         (cheap / name).symlink_to(tmp_path / name)
     else:
         os.mkfifo(cheap / name)
-    with pytest.raises(BundleError, match=r"is outside of the bundle|is not a regular file|no bundle found"):
+    with pytest.raises(BundleError, match=r"is outside the bundle|is not a regular file|no bundle found"):
         load(cheap)
 
 
@@ -325,16 +325,26 @@ def test_ways_back_start_from_what_is_on_disk(cheap):
     assert load(cheap).history.current == 1
 
 
+def test_saving_a_bundle_again_loses_no_calibration_of_other_programs(cheap):
+    first, second = load(cheap), load(cheap)
+    first.replace_calibration(more(first), source="monday")
+    second.save(cheap)
+    history = load(cheap).history
+    assert [entry.source for entry in history.entries] == ["fit", "monday", "fit"]
+    assert load(cheap).calibration == second.calibration != first.calibration
+
+
 def test_the_current_calibration_again_changes_nothing(cheap):
     bundle = load(cheap)
     first = bundle.calibration
-    bundle.replace_calibration(more(bundle), source="monday")
+    second = more(bundle)
+    bundle.replace_calibration(second, source="monday")
     bundle.undo_calibration()
     stored = {path: path.read_bytes() for path in (cheap / "calibrations").iterdir()}
     bundle.replace_calibration(first, source="monday")
     assert {path: path.read_bytes() for path in (cheap / "calibrations").iterdir()} == stored
     bundle.use_calibration(2)
-    assert load(cheap).calibration == more(bundle), "the second one is not overwritten"
+    assert load(cheap).calibration == second, "the second one is not overwritten"
 
 
 def test_a_bundle_that_was_moved_aside_is_restored(cheap, caplog):
@@ -366,7 +376,7 @@ def test_a_calibration_that_is_exchanged_is_refused(cheap):
     bundle = load(cheap)
     bundle.replace_calibration(more(bundle), source="monday")
     shutil.copy(cheap / "calibrations/001.json", cheap / "calibrations/002.json")
-    with pytest.raises(CalibrationError, match=r"is another calibration than calibration\.json lists; calibrate again"):
+    with pytest.raises(CalibrationError, match=r"is not the calibration that calibration\.json lists; calibrate again"):
         load(cheap)
 
 
@@ -374,12 +384,14 @@ def test_a_damaged_list_is_made_again_from_the_files(cheap, caplog):
     bundle = load(cheap)
     first = bundle.calibration
     bundle.replace_calibration(more(bundle), source="monday")
+    (cheap / "calibrations/002.json").replace(cheap / "calibrations/1000.json")
+    shutil.copy(cheap / "calibrations/001.json", cheap / "calibrations/999.json")
     (cheap / "calibration.json").write_bytes(b"[" * 100_000)
     with pytest.raises(BundleError, match=r"calibration\.json: .*; calibrate again"):
         load(cheap)
     bundle = load(cheap, calibrated=False)
-    assert "its calibrations are listed again" in caplog.text and bundle.history.current is None
-    assert [entry.number for entry in bundle.history.entries] == [1, 2]
+    assert "the list is rebuilt from the calibrations" in caplog.text and bundle.history.current is None
+    assert [entry.number for entry in bundle.history.entries] == [1, 999, 1000]
     bundle.use_calibration(1)
     assert load(cheap).calibration == first
 

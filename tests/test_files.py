@@ -41,10 +41,11 @@ def test_a_file_appears_when_the_block_ends(tmp_path):
 def test_an_old_file_remains_until_the_block_ends(tmp_path):
     path = tmp_path / "x.txt"
     path.write_text("old")
-    with new_file(path) as partial:
-        partial.write_text("new")
-        assert path.read_text() == "old"
-    assert path.read_text() == "new"
+    with path.open() as reader:  # another program, which never sees half a file
+        with new_file(path) as partial:
+            partial.write_text("new")
+            assert path.read_text() == "old"
+        assert path.read_text() == "new" and reader.read() == "old"
 
 
 def test_an_error_in_the_block_keeps_the_old_file_and_leaves_no_debris(tmp_path):
@@ -336,6 +337,20 @@ def test_files_of_killed_programs_are_swept_and_no_others(tmp_path, killed):
     assert deep.exists()
     sweep(tmp_path, depth=3)
     assert not deep.exists() and deep.parent.exists()
+
+
+def test_without_a_free_descriptor_no_program_counts_as_killed(tmp_path, killed, monkeypatch):
+    ours, left = hidden_sibling(tmp_path / "a.csv", "partial"), killed(tmp_path / "b.csv", "partial")
+
+    def refuse(path):
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    assert hidden_sibling(tmp_path / "c.csv", "partial").name.split("-")[1:3] == ours.name.split("-")[1:3]
+    for path in (ours, left):
+        path.touch()
+    sweep(tmp_path)
+    assert ours.exists() and left.exists()
 
 
 def test_a_process_that_got_the_number_of_a_killed_one_protects_nothing(tmp_path):

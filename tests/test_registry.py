@@ -8,6 +8,8 @@ from offnormal.cli.main import run
 from offnormal.data.layouts.mvtec import MvtecLayout
 from offnormal.data.open import open_datasets
 from offnormal.errors import ConfigError, OffnormalError, PluginError
+from offnormal.sinks.open import open_sinks
+from offnormal.testing.scenes import write_parts
 from tests.data.tree import draw
 
 LAYOUT = "offnormal.data.layouts.mvtec:MvtecLayout"
@@ -135,6 +137,46 @@ def test_a_class_that_breaks_its_contract_is_broken(kind, target, fault, install
         registry.resolve(kind, "broken")
     assert fault in str(caught.value)
     assert "broken" not in registry.resolve_all(kind)
+
+
+def test_a_layout_that_fails_on_a_folder_is_one_warning_and_the_others_work(install, tmp_path, caplog):
+    site = install("acme-tools", "layouts", fragile="acme_fragile_layout:Fragile")
+    (site / "acme_fragile_layout.py").write_text(
+        "from offnormal.data.layouts.mvtec import MvtecLayout\n"
+        "class Fragile(MvtecLayout):\n"
+        "    @staticmethod\n"
+        "    def recognizes(root):\n        raise KeyError('shape')\n"
+    )
+    root = draw(tmp_path / "set", "normal/1.png", "normal/2.png")
+    for _ in range(2):
+        assert open_datasets(root / "normal")[0].layout == "folder"
+    (record,) = caplog.records
+    for text in (
+        "the layout 'fragile' of acme-tools 1.2 is broken",
+        "`recognizes` raises KeyError: 'shape'",
+        "skipped",
+    ):
+        assert text in record.message
+
+
+def test_an_error_in_the_constructor_of_a_plug_in_names_its_package(install, tmp_path, capsys):
+    install("acme", "detectors", fragile="acme_fragile_classes:Fragile")
+    site = install("acme-sinks", "sinks", siren="acme_fragile_classes:Siren")
+    (site / "acme_fragile_classes.py").write_text(
+        "from offnormal.detectors.baselines.pixel_gaussian import PixelGaussian\n"
+        "from offnormal.sinks.appended_file import CsvSink\n"
+        "class Fragile(PixelGaussian):\n"
+        "    name = 'fragile'\n"
+        "    def __init__(self, options, spec):\n        raise TypeError('no GPU')\n"
+        "class Siren(CsvSink):\n"
+        "    def __init__(self, options):\n        raise RuntimeError('no port')\n"
+    )
+    parts = write_parts(tmp_path / "parts", train=2, good=0, bad=0, size=16)
+    assert run(["fit", "fragile", str(parts), "--size", "16", "--out", str(tmp_path / "runs")]) == 1
+    error = capsys.readouterr().err
+    assert "the detector 'fragile' of acme 1.2 is broken: its constructor raises TypeError: no GPU" in error
+    with pytest.raises(PluginError, match=r"of acme-sinks 1\.2 is broken: its constructor raises RuntimeError"):
+        open_sinks(["siren:x.csv"])
 
 
 def test_detector_options_without_a_default_are_a_fault(install, capsys):

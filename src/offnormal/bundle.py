@@ -98,12 +98,18 @@ class Bundle:
         return replace(spec, mask=privacy_mask)
 
     def save(self, path: str | Path) -> Path:
-        """Write the bundle folder atomically.
+        """Write the bundle folder atomically; calibrations that other programs added to it stay.
 
         Raises BundleError if the path exists and is not a bundle, and OffnormalError if the disk is full.
         """
         target = Path(path)
         self.detector.require_fitted()
+        if self.path is not None and target.resolve() == self.path.resolve():
+            with self._newest_history():
+                return self._write(target)
+        return self._write(target)
+
+    def _write(self, target: Path) -> Path:
         if target.exists() and not (target / _CARD).is_file():
             raise BundleError(f"{target} exists and is not a bundle: choose another path, or remove it")
         if self.calibration is not None:
@@ -203,7 +209,7 @@ class Bundle:
             calibration = _read_calibration(self.path, number, self.hash)
             if calibration.id != self.history.entry(number).id:
                 file = self.path / _calibration_file(number)
-                raise CalibrationError(f"{file}: is another calibration than {_CALIBRATION} lists; calibrate again")
+                raise CalibrationError(f"{file}: is not the calibration that {_CALIBRATION} lists; calibrate again")
             self.loaded[number] = calibration
         return self.loaded[number]
 
@@ -237,7 +243,7 @@ def load(path: str | Path, *, calibrated: bool = True) -> Bundle:
         if (stored_hash := _hash_of(config, tensors)) != card["bundle"]:
             raise BundleError(
                 f"{folder}: model and configuration have hash {stored_hash}, but {_CARD} says {card['bundle']}: they "
-                "are of another bundle; copy the whole bundle again"
+                "belong to another bundle; copy the whole bundle again"
             )
         detector.load_state(tensors)
         detector.eval()
@@ -279,7 +285,9 @@ def rebuild(config: Mapping[str, Any]) -> Detector:
     if not isinstance(name, str):
         raise ValueError(f"detector.name: {name!r}; expected the name of a detector")
     detector_class = registry.resolve("detectors", name)
-    detector = detector_class(detector_class.Options.model_validate(options), _parse_input(stored.input))
+    parsed, spec = detector_class.Options.model_validate(options), _parse_input(stored.input)
+    with registry.plugin_errors("detectors", name, "its constructor"):
+        detector = detector_class(parsed, spec)
     detector.restore_cards(stored.weights)
     if len(detector.cards()) != len(stored.weights):
         raise ValueError(f"weights: {counted(len(stored.weights), 'card')}; expected {len(detector.cards())}")
@@ -331,7 +339,7 @@ def _file_of(folder: Path, name: str) -> Path:
     """The path of a file of the bundle; BundleError unless it is a regular file in its folder."""
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise BundleError(f"{path}: is outside of the bundle ({path.resolve()}); copy the bundle with its files again")
+        raise BundleError(f"{path}: is outside the bundle ({path.resolve()}); copy the bundle with its files again")
     if not path.exists():
         raise BundleError(f"{path}: missing from the bundle; copy the bundle again")
     if not path.is_file():
@@ -345,8 +353,12 @@ def _calibration_file(number: int) -> str:
 
 def _unused_number(folder: Path) -> int:
     """The lowest number above those of all files; a killed program may have left one that is in no list."""
+    return max(_stored_numbers(folder), default=0) + 1
+
+
+def _stored_numbers(folder: Path) -> list[int]:
     names = (path.stem for path in (folder / _CALIBRATIONS).glob("*.json"))
-    return max((int(name) for name in names if name.isdecimal()), default=0) + 1
+    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def _write_calibration(folder: Path, number: int, calibration: Calibration) -> None:
@@ -369,13 +381,12 @@ def _read_history(folder: Path, bundle: str, *, is_needed: bool) -> History:
     except (CalibrationError, ValueError) as error:
         if is_needed:
             raise BundleError(f"{folder / _CALIBRATION}: {error}; calibrate again") from None
-        log.warning("%s: %s; its calibrations are listed again", folder / _CALIBRATION, error)
+        log.warning("%s: %s; the list is rebuilt from the calibrations", folder / _CALIBRATION, error)
     history = History()
-    for file in sorted((folder / _CALIBRATIONS).glob("*.json")):
-        if file.stem.isdecimal():
-            with contextlib.suppress(CalibrationError, BundleError):
-                calibration = _read_calibration(folder, int(file.stem), bundle)
-                history = history.add(calibration, source="unknown", fingerprint=None, number=int(file.stem))
+    for number in _stored_numbers(folder):
+        with contextlib.suppress(CalibrationError, BundleError):
+            calibration = _read_calibration(folder, number, bundle)
+            history = history.add(calibration, source="unknown", fingerprint=None, number=number)
     return History(history.entries)
 
 

@@ -80,3 +80,22 @@ def name_some(names: Iterable[str], limit: int = 3, *, total: int | None = None)
     listed = list(names)
     more = (total or len(listed)) - limit
     return ", ".join(listed[:limit]) + (f", and {more:,} more" if more > 0 else "")
+
+
+def score_text(value: float) -> str:
+    """Format a score or threshold with four significant digits, and with all digits before the decimal point.
+
+    >>> score_text(173.0), score_text(0.05), score_text(1234.0), score_text(56789012.3)
+    ('173.0', '0.05000', '1234', '56789012')
+    """
+    return f"{value:.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:#.4g}".rstrip(".")
+
+
+def duration_text(seconds: float) -> str:
+    """Format a duration in a suitable unit.
+
+    >>> duration_text(0.24), duration_text(59.96), duration_text(150), duration_text(9000)
+    ('0.24 s', '60 s', '2.5 min', '2.5 h')
+    """
+    size, unit = (1, "s") if seconds < 90 else (60, "min") if seconds < 5400 else (3600, "h")
+    return f"{rounded(seconds / size, 2)} {unit}"

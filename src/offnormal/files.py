@@ -200,10 +200,11 @@ def set_aside(path: Path) -> Path:
     return path.replace(aside)
 
 
-def read_state(path: Path, parse: Callable[[Any], _State], lost: str) -> _State | None:
+def read_state(path: Path, parse: Callable[[Any], _State], lost: str, *, repairs: bool = True) -> _State | None:
     """What `parse` makes of a JSON file that this program wrote; None if there is none.
 
-    A damaged file is set aside with one warning. lost: what that means, such as `open events are lost`.
+    A damaged file is set aside with one warning. lost: what that means, such as `open events are lost`. repairs: False
+    leaves the file where it is, because it may belong to another program.
     Raises OffnormalError if the file cannot be read now, which says nothing about its content.
     """
     try:
@@ -211,10 +212,10 @@ def read_state(path: Path, parse: Callable[[Any], _State], lost: str) -> _State 
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise OffnormalError(f"{path}: cannot be read ({error.strerror}); check its owner and its disk") from None
+        raise OffnormalError(f"{path}: cannot be read ({error.strerror}); check its permissions and its disk") from None
     except (OffnormalError, ValueError, TypeError, LookupError, AttributeError, *_DEEP_OR_HUGE) as error:
         try:
-            aside = f"now {set_aside(path)}"
+            aside = f"now {set_aside(path)}" if repairs else "not renamed"
         except OSError:
             aside = "not renamed"
         log.warning("%s: damaged (%s), %s; %s", path, str(error)[:200] or type(error).__name__, aside, lost)
@@ -227,7 +228,7 @@ def hidden_sibling(path: Path, suffix: str) -> Path:
     `sweep` removes it when it ends in `partial`, or in `partial` and one more suffix, and the process is gone.
     """
     pid = os.getpid()
-    token = f"{_host()}-{pid}-{_start_of(pid)}-{secrets.token_hex(4)}"
+    token = f"{_host()}-{pid}-{_own_start(pid)}-{secrets.token_hex(4)}"
     return path.with_name(f".{path.stem[:40]}.{token}.{suffix}")
 
 
@@ -257,7 +258,10 @@ def sweep(folder: Path, depth: int = 0) -> None:
 
 def _is_abandoned(match: re.Match[str], entry: os.DirEntry[str]) -> bool:
     if match["host"] == _host():
-        return _start_of(int(match["pid"])) != int(match["start"])
+        try:
+            return _start_of(int(match["pid"])) != int(match["start"])
+        except OSError:  # unknown now, such as without a free file descriptor
+            return False
     try:
         return time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_S
     except OSError:  # it is finished, and has another name
@@ -378,15 +382,20 @@ def _host() -> str:
     return f"{zlib.crc32(''.join(machine).encode(errors='replace')):08x}"
 
 
+@cache
+def _own_start(pid: int) -> int:
+    return _start_of(pid)
+
+
 def _start_of(pid: int) -> int:
     """When a process started, in ticks since boot: tells it from a later one of the same number; 0: no such process.
 
-    Without /proc, 1 for every process that exists, or that may exist.
+    Without /proc, 1 for every process that exists, or that may exist. Raises OSError if it cannot be looked up now.
     """
     if Path("/proc/self/stat").exists():
         try:
             return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
-        except (OSError, IndexError, ValueError):
+        except (FileNotFoundError, ProcessLookupError, IndexError, ValueError):
             return 0
     if os.name == "nt":  # os.kill would end the process
         return 1

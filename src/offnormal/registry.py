@@ -7,16 +7,19 @@ warning if all entries are resolved, and an error if it is resolved by name.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import inspect
 import logging
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import Distribution, EntryPoint, EntryPoints, distributions
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
-from offnormal.errors import ConfigError, PluginError
+from offnormal.errors import ConfigError, OffnormalError, PluginError
 
 if TYPE_CHECKING:  # names are resolved without importing the other classes
     from offnormal.backbones.video.base import Network
@@ -308,11 +311,43 @@ def _load_plugin(kind: Kind, name: str, entry: Entry) -> object:
     else:
         fault = _find_fault(kind, name, plugin)
     if fault:
-        raise PluginError(
-            f"the {kind[:-1]} {name!r} of {entry.distribution} is broken: its entry point {name} = {entry.target} "
-            f"gives {fault}; update or uninstall {entry.distribution.partition(' ')[0]}"
-        )
+        raise PluginError(_explain_fault(kind, name, entry, f"its entry point {name} = {entry.target} gives {fault}"))
     return plugin
+
+
+def _explain_fault(kind: Kind, name: str, entry: Entry, fault: str) -> str:
+    return (
+        f"the {kind[:-1]} {name!r} of {entry.distribution} is broken: {fault}; "
+        f"update or uninstall {entry.distribution.partition(' ')[0]}"
+    )
+
+
+@contextlib.contextmanager
+def plugin_errors(kind: Kind, name: str, call: str) -> Iterator[None]:
+    """Turn an exception of a plug-in's code into a PluginError that names its package; those of built-in code stay.
+
+    call: what is called, such as "its constructor".
+    """
+    try:
+        yield
+    except OffnormalError:
+        raise
+    except Exception as error:
+        entry = _entries(kind)[name]
+        if not entry.distribution:
+            raise
+        fault = f"{call} raises {type(error).__name__}: {error}"
+        raise PluginError(_explain_fault(kind, name, entry, fault)) from error
+
+
+def recognizes(name: str, layout: Layout, root: Path) -> bool:
+    """Whether a layout recognizes a folder; no for a plug-in that fails, with one warning per process."""
+    try:
+        with plugin_errors("layouts", name, "`recognizes`"):
+            return layout.recognizes(root)
+    except PluginError as error:
+        _warn_once(f"{error}; it is skipped")
+        return False
 
 
 def _find_fault(kind: Kind, name: str, plugin: object) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import traceback
 from collections.abc import Callable
 
 from offnormal.errors import OffnormalError
+from offnormal.redact import redact_webhooks
 
 _EVERY_S = 600.0  # between two lines about the same error
 _Key = tuple[str, str, type[Exception], int | None]
@@ -37,4 +39,5 @@ class RepeatedErrors:
         if is_due:
             more = f" ({count:,} more since the last line)" if count else ""
             needs_traceback = is_new and not isinstance(error, OffnormalError | OSError)
-            self._log.error("%s: %s: %s%s", subject, what, error, more, exc_info=error if needs_traceback else None)
+            lines = "\n" + "".join(traceback.format_exception(error)).rstrip() if needs_traceback else ""
+            self._log.error("%s: %s: %s%s%s", subject, what, redact_webhooks(str(error)), more, redact_webhooks(lines))

@@ -333,6 +333,8 @@ class Event:
     source: str = ""  # address of the video source, without credentials
     position_s: float | None = None  # of the start in a recording; None: live
     continues: str | None = None  # id of the event that reached its maximum duration and continues in this one
+    incident: str = ""  # id of the first event of its incident; "": a camera fault
+    is_alerted: bool = True  # whether people are told; of an incident, that is its first event
     detail: str = ""  # text that adds to the kind
     peak: datetime | None = None  # UTC, of the highest score; None: no scores (a camera fault)
     peak_score: float | None = None  # raw, higher = more anomalous

@@ -109,7 +109,7 @@ def test_a_threshold_set_by_hand_has_no_guarantee():
     calibration = calibrate(normals()).with_threshold(2.5)
     assert calibration.verdict(2.6).anomalous
     assert not calibration.verdict(2.5).anomalous
-    assert calibration.explanation == "threshold 2.5 set by hand: no guarantee"
+    assert calibration.explanation == "threshold 2.500 set by hand: no guarantee"
 
 
 @pytest.mark.parametrize(

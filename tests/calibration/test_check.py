@@ -1,14 +1,14 @@
-from math import comb, exp, factorial
+from dataclasses import replace
+from math import comb, exp
 
 import numpy as np
 import pytest
+from scipy.stats import gamma, poisson
 
 from offnormal.calibration.calibration import calibrate_scores
-from offnormal.calibration.check import Answer, check_events, check_guarantee, check_units
-from offnormal.calibration.footage import calibrate_footage
+from offnormal.calibration.check import Answer, check_guarantee, check_incidents, check_units
 from offnormal.calibration.guarantee import count_events
 from offnormal.errors import UsageError
-from offnormal.metrics.video import FrameScores
 from offnormal.types import Rate
 
 
@@ -26,12 +26,6 @@ def naive_units(exceedances, units, rank, normals):
         )
         / ways
     )
-
-
-def naive_events(exceedances, hours, allowed, calibrated_hours):
-    """P(K >= exceedances): each of allowed + K + 1 ordered events is new with probability hours / all hours."""
-    new = hours / (hours + calibrated_hours)
-    return 1 - sum(comb(allowed + k, k) * new**k * (1 - new) ** (allowed + 1) for k in range(exceedances))
 
 
 @pytest.mark.parametrize(
@@ -58,11 +52,17 @@ def test_p_values_of_units_equal_the_share_of_orders(units, rank, normals):
         assert check.p_value == pytest.approx(naive_units(exceedances, units, rank, normals), rel=1e-9)
 
 
-@pytest.mark.parametrize(("hours", "allowed", "calibrated"), [(24, 2, 24), (1, 0, 99), (100, 7, 5)])
-def test_p_values_of_events_match_two_competing_poisson_processes(hours, allowed, calibrated):
-    for exceedances in range(12):
-        check = check_events(exceedances, hours, allowed=allowed, calibrated_hours=calibrated, rate_per_hour=1)
-        assert check.p_value == pytest.approx(naive_events(exceedances, hours, allowed, calibrated), abs=1e-12)
+@pytest.mark.parametrize(("later", "calibrated", "exposure"), [(1.0, 2, 1.0), (0.1, 0, 4.0), (4.0, 7, 0.2)])
+def test_p_values_of_incidents_are_those_of_a_poisson_count_with_an_unknown_rate(later, calibrated, exposure):
+    """By integration over the rate, gamma(calibrated + 1/2, exposure); with a dispersion of 3, of thirds of counts."""
+    rates = gamma(calibrated + 0.5, scale=1 / exposure).ppf((np.arange(20_000) + 0.5) / 20_000)
+    options = {"calibrated": calibrated, "exposure": exposure, "rate": 1}
+    for incidents in range(8):
+        expected = float(poisson(rates * later).sf(incidents - 1).mean())
+        single = check_incidents(incidents, later, **options, dispersion=1)
+        assert single.p_value == pytest.approx(expected, abs=1e-4)
+        tripled = {**options, "calibrated": 3 * calibrated}
+        assert check_incidents(3 * incidents, later, **tripled, dispersion=3).p_value == single.p_value
 
 
 def test_a_guarantee_that_holds_is_rarely_called_broken():
@@ -95,14 +95,13 @@ def test_a_few_units_are_broken_if_all_are_above_the_threshold():
     assert check_units(0, 0, rank=2, normals=199, rate=0.01).answer is Answer.NOT_ENOUGH_DATA
 
 
-def test_held_requires_enough_hours_to_detect_ten_times_the_rate():
-    """0 allowed in 24 h: in 6 h p(k) = (1/5)^k, so 3 are broken. Ten a day are 2.5 in 6 h: 3 or more with 46 %."""
-    few = check_events(0, 6, allowed=0, calibrated_hours=24, rate_per_hour=1 / 24)
-    assert 1 - sum(exp(-2.5) * 2.5**k / factorial(k) for k in range(3)) == pytest.approx(0.456, abs=1e-3)
-    assert few.answer is Answer.NOT_ENOUGH_DATA
-    assert check_events(0, 7, allowed=0, calibrated_hours=24, rate_per_hour=1 / 24).answer is Answer.HELD
-    assert check_events(3, 6, allowed=0, calibrated_hours=24, rate_per_hour=1 / 24).answer is Answer.BROKEN
-    assert check_events(2, 6, allowed=0, calibrated_hours=24, rate_per_hour=1 / 24).answer is Answer.NOT_ENOUGH_DATA
+def test_held_requires_enough_footage_to_detect_ten_times_the_rate():
+    """Nothing in 4 days, 1 a day asked for: in half a day, 2 pairs are broken; ten times the rate are 2.5 pairs."""
+    options = {"calibrated": 0, "exposure": 4.0, "rate": 1, "dispersion": 2}
+    assert check_incidents(4, 0.5, **options).answer is Answer.BROKEN
+    assert check_incidents(2, 0.5, **options).answer is Answer.HELD
+    assert 1 - exp(-2.5) * (1 + 2.5) > 0.5 > 1 - exp(-1.25) * (1 + 1.25)
+    assert check_incidents(0, 0.25, **options).answer is Answer.NOT_ENOUGH_DATA
 
 
 def test_a_calibration_stores_the_rank_of_its_threshold():
@@ -149,16 +148,15 @@ def test_many_frames_of_one_visit_hold_a_guarantee_and_many_visits_break_it():
     assert (events, check_guarantee(calibration, events, 7200).answer) == (12, Answer.BROKEN)
 
 
-def test_alarms_in_time_are_checked_by_the_effective_hours_of_footage():
-    rng = np.random.default_rng(0)
-    videos = [FrameScores(f"v{i}", rng.normal(size=3600), None, np.arange(3600.0)) for i in range(4)]
-    calibration = calibrate_footage(videos, None, rate=Rate(2, "hour"), kind="held_out", bundle="b")
-    hours = calibration.effective / 60
-    assert calibration.rank / (calibration.effective + 1) == pytest.approx(2 / 60, rel=0.15)
-    expected = check_events(9, 2, allowed=calibration.rank - 1, calibrated_hours=hours, rate_per_hour=2)
-    assert check_guarantee(calibration, 9, 7200) == expected
-    assert check_guarantee(calibration, 4, 7200).answer is Answer.HELD
-    assert check_guarantee(calibration, 30, 7200).answer is Answer.BROKEN
+def test_a_rate_in_time_is_checked_by_its_incidents():
+    calibration = replace(
+        calibrate_scores(np.arange(9.0), None, rate=None, kind="held_out", bundle="b"),
+        rate=Rate(6, "day"), rank=7.0, effective=1.5, block_s=86400.0, dispersion=3.0,
+    )  # fmt: skip
+    for incidents, answer in ((4, Answer.HELD), (15, Answer.HELD), (40, Answer.BROKEN)):
+        check = check_guarantee(calibration, incidents, 86400.0)
+        assert check.answer is answer
+        assert check == check_incidents(incidents, 1.0, calibrated=6, exposure=1.5, rate=6, dispersion=3.0)
 
 
 @pytest.mark.parametrize("numbers", [(-1, 5, 1, 9), (6, 5, 1, 9), (0, 5, 0, 9), (0, 5, 10, 9)])
@@ -167,6 +165,6 @@ def test_impossible_numbers_are_refused(numbers):
     with pytest.raises(UsageError, match="expected"):
         check_units(exceedances, units, rank=rank, normals=normals, rate=0.1)
     with pytest.raises(UsageError, match="expected"):
-        check_events(-1, 1, allowed=0, calibrated_hours=1, rate_per_hour=1)
+        check_incidents(-1, 1, calibrated=0, exposure=1, rate=1, dispersion=2)
     with pytest.raises(UsageError, match="expected"):
-        check_events(1, 1, allowed=0, calibrated_hours=0, rate_per_hour=1)
+        check_incidents(1, 1, calibrated=0, exposure=0, rate=1, dispersion=2)

@@ -7,7 +7,6 @@ from scipy.stats import beta, norm
 from offnormal.calibration.calibration import calibrate_scores
 from offnormal.calibration.guarantee import (
     count_events,
-    effective_length,
     effective_sample_size,
     normals_needed,
     order_statistic,
@@ -102,17 +101,6 @@ def test_fewer_effective_normals_widen_the_interval():
     assert rate_interval(50, 49.5)[1] > rate_interval(200, 198)[1]
 
 
-def test_the_effective_length_of_a_series_depends_on_its_autocorrelation():
-    rng = np.random.default_rng(0)
-    white = rng.normal(size=4000)
-    assert effective_length([white]) == pytest.approx(4000, rel=0.15)
-    steps = np.repeat(rng.normal(size=400), 10)  # ten equal values in a row: autocorrelation time 10
-    assert effective_length([steps]) == pytest.approx(400, rel=0.3)
-    halves = [white[:2000], white[2000:] + 5]  # two series with different levels
-    assert effective_length(halves) < 20
-    assert effective_length([np.ones(5)]) == 5
-
-
 def test_the_effective_sample_size_of_unequal_groups_matches_a_calculation():
     """Groups (0, 4), (3, 7), (5, 6, 7): means 2, 5, 6 around 32/7; the 10 % quantile of F(2, 4) is 2 (0.9^-1/2 - 1)."""
     between = (2 * (18 / 7) ** 2 + 2 * (3 / 7) ** 2 + 3 * (10 / 7) ** 2) / 2
@@ -123,11 +111,6 @@ def test_the_effective_sample_size_of_unequal_groups_matches_a_calculation():
     scores = np.array([0.0, 4, 3, 7, 5, 6, 7])
     assert 0.5 < icc < 0.95
     assert effective_sample_size(scores, list("aabbccc")) == pytest.approx(7 / (1 + (7 / 3 - 1) * icc), rel=1e-9)
-
-
-def test_the_effective_length_matches_a_calculation():
-    """Lags 1 and 2 sum to (1 + 0) / 10, lags 3 and 4 to (-2 - 4) / 10, which ends the sum: 6 / (1 + 2 / 10)."""
-    assert effective_length([np.array([-2.0, -1, 1, 0, 2, 0])]) == pytest.approx(5)
 
 
 def test_exceedances_close_in_time_are_one_event():

@@ -7,7 +7,7 @@ import pytest
 
 from offnormal.calibration.calibration import calibrate_scores
 from offnormal.calibration.history import History, side_by_side, worse
-from offnormal.errors import CalibrationError
+from offnormal.errors import CalibrationError, score_text
 from offnormal.types import Rate
 
 
@@ -117,5 +117,5 @@ def test_two_calibrations_side_by_side():
     rows = {name: cells for name, *cells in side_by_side(before, now)}
     assert rows["calibration"] == ["1", "2"] and rows["false-alarm rate"] == ["5 %", "1 %"]
     assert rows["normal scores"] == ["200", "400"] and rows["source"] == ["more", "more"]
-    assert rows["threshold"] == [f"{before.threshold:.6g}", f"{now.threshold:.6g}"]
+    assert rows["threshold"] == [score_text(before.threshold), score_text(now.threshold)]
     assert {cells[1] for cells in side_by_side(None, now)} == {"-"}

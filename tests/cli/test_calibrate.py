@@ -11,6 +11,7 @@ from PIL import Image
 from offnormal.bundle import load
 from offnormal.cli.main import run
 from offnormal.data.reuse import drop_copies
+from offnormal.errors import score_text
 from offnormal.verbs import calibrate
 
 
@@ -41,7 +42,7 @@ def test_old_and_new_stand_side_by_side_and_a_worse_guarantee_is_a_warning(bundl
     new = load(bundle).calibration
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert rows[0] == ["before", "now"] and ["calibration", "1", "2"] in rows
-    assert ["threshold", f"{old.threshold:.6g}", f"{new.threshold:.6g}"] in rows
+    assert ["threshold", score_text(old.threshold), score_text(new.threshold)] in rows
     assert ["normal", "scores", "30", "40"] in rows and ["source", "fit", str(normals / "monday")] in rows
     assert "worse" not in caplog.text, "more normals, and a lower rate"
     assert run(["calibrate", str(bundle), "--normal", str(normals / "tuesday"), "--json"]) == 0

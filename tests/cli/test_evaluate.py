@@ -41,4 +41,4 @@ def test_no_false_alarm_but_much_normal_time_in_alarm_is_explained():
 
 def test_short_footage_is_given_in_seconds():
     short = video(np.random.default_rng(3), "01", 100, ((20, 50),), fps=5.0)
-    assert figure("false alarms", video_evaluation([short])) == "0 per hour (0 in 14 s)"
+    assert figure("false alarms", video_evaluation([short])) == "0 per hour (0 in 14 s, 0 incidents)"

@@ -35,6 +35,7 @@ MODELS = {
 BESIDE = {  # what else a field needs
     "watch": {"cameras": [{"source": "a.mp4"}]},
     "watch calibrate_on": {"rate": "2/day"},
+    "watch confidence": {"rate": "2/day"},
     "watch timezone": {"schedule": {"windows": ["sun"]}},
     **{f"fit memae {name}": {"detector": {"encoder": "csn_r50"}} for name in ("weights", "temporal", "freeze_encoder")},
     "fit embedding_ae target": {"detector": {"unfreeze": ["all"]}},
@@ -51,6 +52,7 @@ BY_NAME = {
     "split": ("60/30/10", "34/33/33"),
     "size": ("64x96", "128"),
     "rate": ("2/day", "1/hour"),
+    "confidence": ("95", "90.5"),
 }
 BY_TYPE = {
     bool: ("true", "false"),

@@ -60,6 +60,20 @@ def test_a_flag_takes_one_value_and_empty_defaults_are_not_shown(page):
     assert "STR..." not in text and "PATH..." not in text and '[default: ""]' not in text
 
 
+def test_help_names_the_form_of_a_value(page):
+    text = page("fit", "padim", "--help-all") + page("watch", "--help-all")
+    forms = (
+        "--every DURATION",
+        "--merge-gap DURATION",
+        "--size SIZE",
+        "--rate RATE",
+        "--split A/B/C",
+        "--device DEVICE",
+    )
+    for form in (*forms, "--sink KIND:TARGET", "--zone ZONE", "--layout STR"):
+        assert f"│ {form} " in text
+
+
 def test_headings_are_in_the_order_in_which_people_read_them(page):
     text = page("fit", "ganomaly", "--help-all")
     headings = ["Data", "Input", "Threshold", "Output", "ganomaly", "Training", "Class folders", "Videos", "Computing"]

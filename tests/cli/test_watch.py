@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -87,7 +88,7 @@ def test_a_dry_run_prints_events_and_a_table(yard, tmp_path, capsys):
     assert run(arguments) == 0
     event, head, row = capsys.readouterr().out.splitlines()
     assert event.split()[:3] == ["odd", "0:02.5-0:04.5", "anomaly"] and "high" in event
-    assert head.split()[:3] == ["recording", "hours", "alarms"] and row.split()[:3] == ["odd", "0.00", "1"]
+    assert head.split()[:3] == ["recording", "footage", "alarms"] and row.split()[2:4] == ["s", "1"]
     assert run([*arguments, "--json"]) == 0
     (result,) = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     assert [event["position_s"] for event in result["events"]] == [ODD[0] / FPS] and result["alarms"] == 1
@@ -98,6 +99,7 @@ def test_an_event_of_the_camera_has_its_position_in_a_recording():
     start = {"start_s": 75.0, "end_s": 90.0, "is_over": True, "detail": "80 % of the image within 1 s"}
     in_recording = camera_event("gate", "scene_change", **start, recording_s=0.0)
     assert format_event(in_recording) == "gate  1:15.0-1:30.0  scene change  80 % of the image within 1 s"
+    assert "  peak 123456  " in format_event(replace(in_recording, peak_score=123456.0)), "no exponent"
     assert format_event(camera_event("gate", "frozen", **start)).startswith("gate  1970-01-01 00:01:15-00:01:30")
 
 
@@ -125,7 +127,7 @@ def test_a_check_prints_the_setup(yard, config, capsys):
         (["BUNDLE", "ODD", "--zone", "0,0"], "expected 3 points"),
         (["BUNDLE", "ODD", "--schedule", "noon"], "expected days, times or both"),
         (["BUNDLE", "ODD", "--timezone", "Europe/Berlin"], "without windows"),
-        (["BUNDLE", "rtsp://host/1", "--dry-run"], "is no recording"),
+        (["BUNDLE", "rtsp://host/1", "--dry-run"], "is not a recording"),
         (["BUNDLE", "ODD", "--connect"], "only works with --check"),
     ],
 )
@@ -249,3 +251,23 @@ def test_two_programs_cannot_share_a_folder(config, capsys):
     finally:
         program.send_signal(signal.SIGTERM)
         finish(program)
+
+
+@pytest.mark.slow
+def test_without_free_file_descriptors_events_continue_and_the_log_stays_short(config):
+    """A hundred cameras that never answer hold sockets, of which there can be 64."""
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))\n"
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as server:
+        url = f"rtsp://127.0.0.1:{server.getsockname()[1]}"
+        values = json.loads(config.read_text())
+        values["cameras"] += [{"name": f"dead{number}", "source": f"{url}/{number}"} for number in range(100)]
+        config.write_text(json.dumps(values))
+        program = start(config, code=limit + "from offnormal.cli.main import main; main()")
+        opened = json.loads(program.stdout.readline())
+        time.sleep(15)
+        program.send_signal(signal.SIGTERM)
+        events, err = finish(program)
+    assert program.returncode == 0, err
+    assert [event["state"] for event in events if event["id"] == opened["id"]] == ["closed"]
+    assert "Too many open files" in err and "Traceback" not in err
+    assert len(err.splitlines()) < 4 * len(values["cameras"]), err

@@ -159,7 +159,7 @@ def test_text_that_only_looks_like_a_variable_stays(tmp_path):
 @pytest.mark.parametrize("name", ["LOT-1", "LOT:-none", "1LOT"])
 def test_an_invalid_variable_name_is_an_error(tmp_path, name):
     file = written(tmp_path, f"category: ${{{name}}}\n")
-    with pytest.raises(ConfigError, match="is no valid variable name"):
+    with pytest.raises(ConfigError, match="is not a valid variable name"):
         build(FitSome, {}, file=file, environment={"LOT": "1"})
 
 

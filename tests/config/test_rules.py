@@ -25,7 +25,10 @@ def test_rules_are_seconds_in_any_notation():
 def test_event_rules_match_the_configuration():
     assert EventRules.from_config(RulesConfig()) == EventRules()
     result = EventRules.from_config(
-        rules({"min_duration": "2s", "merge_gap": 0, "cool_down": 9, "max_duration": "1h", "max_gap": 4})
+        rules(
+            {"min_duration": "2s", "merge_gap": 0, "cool_down": 9, "max_duration": "1h", "max_gap": 4}
+            | {"incident_gap": "5m", "renew": "1h"}
+        )
     )
     assert result.model_dump() == {
         "min_duration_s": 2,
@@ -33,6 +36,8 @@ def test_event_rules_match_the_configuration():
         "cool_down_s": 9,
         "max_duration_s": 3600,
         "max_gap_s": 4,
+        "incident_gap_s": 300,
+        "renew_s": 3600,
     }
 
 

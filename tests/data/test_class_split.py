@@ -115,7 +115,7 @@ def test_invalid_classes_are_rejected(choice, message):
 
 
 def test_too_few_originals_are_rejected():
-    with pytest.raises(DataError, match="leave none for calibration"):
+    with pytest.raises(DataError, match="leaves none for calibration"):
         split_clips(clips_of({"run": 2, "kick": 2, "lift": 1}), CHOICE, layout="class_folders")
 
 

@@ -17,7 +17,7 @@ from offnormal.data.images import (
     restore_size,
     stack,
 )
-from offnormal.data.masks import resize_mask
+from offnormal.data.masks import check_mask
 from offnormal.errors import ConfigError, ImageError
 from offnormal.types import InputSpec, Resize
 
@@ -190,7 +190,7 @@ def test_a_marked_spot_is_where_the_naive_formula_puts_it(name, size):
 
 def inside(size, spec):
     """Target pixels inside the image."""
-    return resize_mask(np.ones(size, np.bool_), spec)
+    return check_mask(np.ones(size, np.bool_), spec, "m.png")[0]
 
 
 @pytest.mark.parametrize("size", [(40, 40), (37, 81), (90, 31), (64, 96)])

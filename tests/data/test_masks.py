@@ -6,7 +6,7 @@ from PIL import Image
 from scipy import ndimage
 
 from offnormal.data import masks
-from offnormal.data.masks import MaskSummary, check_mask, count_regions, read_mask, resize_mask, scale_mask
+from offnormal.data.masks import MaskSummary, check_mask, count_regions, read_mask, scale_mask
 from offnormal.errors import DataError, name_some
 from offnormal.sources.mask import open_mask
 from offnormal.types import InputSpec, Resize
@@ -82,19 +82,19 @@ def test_masks_are_enlarged_to_blocks():
 
 
 def test_padding_is_not_marked_and_a_crop_keeps_the_center():
-    mask = resize_mask(np.ones((20, 80), np.bool_), LETTERBOX)
+    mask, _ = check_mask(np.ones((20, 80), np.bool_), LETTERBOX, "m.png")
     assert mask.sum() == 12 * 48
     assert mask[10:22].all()
     wide = np.zeros((64, 128), np.bool_)
     wide[:, 32:96] = True
-    assert resize_mask(wide, CENTER).all()
+    assert check_mask(wide, CENTER, "m.png")[0].all()
 
 
 def test_a_smaller_mask_of_the_same_shape_is_scaled_and_another_shape_refused():
     marked = np.zeros((32, 43), np.bool_)  # of 64x85, rounded
     marked[8:16, 20:30] = True
     mask, check = check_mask(marked, SPEC, "m.png", image_size=(64, 85))
-    np.testing.assert_array_equal(mask, resize_mask(marked, SPEC))
+    np.testing.assert_array_equal(mask, check_mask(marked, SPEC, "m.png")[0])
     assert check.scaled_from == ((32, 43), (64, 85))
     (note,) = mask_notes([check])
     assert note == "1 of 1 mask has another size than its image, and was scaled: m.png (the first from 32x43 to 64x85)"

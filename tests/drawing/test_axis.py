@@ -29,6 +29,17 @@ def test_the_axis_is_nonlinear_only_for_wide_ranges(scores, kind):
     assert np.array_equal(np.argsort(positions, kind="stable"), np.argsort(finite, kind="stable"))
 
 
+def test_normal_scores_are_no_line_beside_many_anomalies():
+    normal = np.random.default_rng(0).normal(0, 1, 60)
+    axis = axis_for([np.concatenate([normal, np.linspace(50, 30_000, 60)]), normal], 3.0)
+    assert axis.kind == "asinh" and np.ptp(axis.position(normal)) > 0.2
+
+
+def test_a_score_near_0_does_not_stretch_a_logarithmic_axis():
+    axis = axis_for([np.append(np.linspace(10, 20, 50), [1e-6, 400.0])])
+    assert axis.kind == "log" and np.ptp(axis.position(np.array([10.0, 20.0]))) > 0.07
+
+
 def test_the_threshold_is_on_the_axis():
     axis = axis_for([np.array([1.0, 2.0])], threshold=7.0)
     assert 0 < axis.position(np.array([7.0]))[0] < 1

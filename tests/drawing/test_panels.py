@@ -23,6 +23,8 @@ def test_panels_are_built_for_available_inputs():
     assert [panel.caption for panel in whole] == ["image", "heat map", "marked region"]
     bare = build_panels(scored_image()["image"], "image", mask=np.zeros((40, 60), bool), **SCALE)
     assert [panel.caption for panel in bare] == ["image"]
+    inputs = scored_image() | {"map": np.ones((40, 60)), "mask": None}
+    assert build_panels(**inputs, noun="image", **SCALE)[1].caption == "heat map: all below 2.000"
 
 
 def test_reconstruction_and_difference_come_last():

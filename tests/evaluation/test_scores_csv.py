@@ -128,12 +128,14 @@ FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "'=1", "''-x", "it's",
 
 @pytest.mark.parametrize("text", FORMULAS)
 def test_text_cannot_become_a_formula_and_is_read_back_exactly(tmp_path, text):
-    scored = Scored(name=text, scores=np.array([-1.5]), group=text, reasons=((0, 1, text),))
+    columns = {"name": text, "group": text, "class_name": text, "split": text}
+    scored = Scored(**columns, scores=np.array([-1.5]), reasons=((0, 1, text),))
     write_table(table_of(Unit.CLIP, [scored]), tmp_path / "scores.csv")
     with (tmp_path / "scores.csv").open(newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
-    for cell in (row["item"], row["group"], row["reason"]):
+    for cell in (row[name] for name in ("item", "group", "class", "split", "reason")):
         assert cell[:1] not in "=+-@\t\r"
     assert row["score"] == "-1.5", "a number stays one"
     stored = read_table(tmp_path / "scores.csv", Unit.CLIP)
-    assert (stored.items[0].name, stored.items[0].group, stored.reason) == (text, text, ((0, 1, text),))
+    assert {name: getattr(stored.items[0], name) for name in columns} == columns
+    assert stored.reason == ((0, 1, text),)

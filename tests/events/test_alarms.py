@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offnormal.errors import UsageError
@@ -40,7 +40,7 @@ def test_alarms_within_the_merge_gap_are_one():
 
 def test_an_alarm_at_the_end_includes_the_last_frame():
     (alarm,) = find_alarms(video([0, 2, 2, 2]), 1.0, RULES)
-    assert (alarm.start, alarm.stop, alarm.end_s) == (1, 4, 1.5)
+    assert (alarm.start, alarm.stop, alarm.end_s) == (1, 4, 2.0)
 
 
 def test_an_alarm_ends_at_the_low_threshold():
@@ -73,13 +73,39 @@ def test_a_video_without_a_clock_is_refused():
         find_alarms(FrameScores("a", [1.0, 2.0]), 1.0, RULES)
 
 
-@given(st.lists(st.sampled_from([0.0, 0.6, 2.0, 3.0, math.nan]), min_size=1, max_size=80))
-def test_alarms_are_the_events_of_the_machine(scores):
-    series = video(scores)
-    machine = EventMachine(RULES, 1.0, 0.5)
-    events = [*machine.push_all(series.clock.times_s, series.scores), *machine.finish()] if len(scores) > 1 else []
-    alarms = find_alarms(series, 1.0, RULES, 0.5) if series.clock.has_clock else []
-    assert [(alarm.start_s, alarm.end_s) for alarm in alarms] == [(e.start_s, e.end_s) for e in events if e.is_over]
+FRAME = st.tuples(st.sampled_from([0.25, 0.5, 1.0, 4.0]), st.sampled_from([0.0, 0.6, 2.0, 3.0, math.nan]))
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(FRAME, min_size=2, max_size=80),
+    st.sampled_from([0.0, 1.0, 2.0]),
+    st.sampled_from([0.0, 2.0, 5.0]),
+    st.sampled_from([0.0, 3.0, 20.0]),
+    st.sampled_from([4.0, 600.0]),
+    st.sampled_from([0.5, 1.0]),
+)
+def test_alarms_are_the_events_of_the_machine(frames, duration, merge_gap, cool_down, longest, low):
+    """A long event of the machine is continued by others; an alarm is all of them."""
+    rules = EventRules(
+        min_duration_s=duration, merge_gap_s=merge_gap, cool_down_s=cool_down, max_duration_s=longest, max_gap_s=3.0
+    )
+    steps, scores = map(np.array, zip(*frames, strict=True))
+    machine = EventMachine(rules, 1.0, low)
+    occurrences = [*machine.push_all(np.cumsum(steps), scores), *machine.finish()]
+    expected: list[list[float]] = []
+    for event in (occurrence for occurrence in occurrences if occurrence.is_over):
+        if event.continues_s is None:
+            expected.append([event.start_s, event.end_s, event.peak])
+        else:
+            expected[-1][1:] = event.end_s, max(expected[-1][2], event.peak)
+    opened = [event.end_s for event in occurrences if not event.is_over and event.continues_s is None]
+    series = FrameScores("a", scores, times_s=np.cumsum(steps))
+    alarms = find_alarms(series, 1.0, rules, low)
+    assert [[alarm.start_s, scores[alarm.peak]] for alarm in alarms] == [[start, peak] for start, _, peak in expected]
+    for alarm, (_, end_s, _) in zip(alarms, expected, strict=True):  # an alarm lasts as long as its last frame
+        assert end_s in (alarm.end_s, series.clock.times_s[alarm.stop - 1])
+    assert [alarm.opened_s for alarm in alarms] == opened
 
 
 @given(st.lists(st.sampled_from([0.0, 0.6, 2.0, 3.0, 4.0, math.nan]), min_size=2, max_size=80))

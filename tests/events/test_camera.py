@@ -58,9 +58,9 @@ def test_events_survive_json():
         camera_event("porch", "frozen", T0, T0 + 9, is_over=True, detail="still"),
     ]:
         stored = json.loads(json.dumps(event_to_json(event), allow_nan=False))
-        assert event_from_json(stored) == event and stored["format_version"] == 2
+        assert event_from_json(stored) == event and stored["format_version"] == 3
         assert stored["start"] == "2026-11-21T12:00:00.000Z"
-        with pytest.raises(DataError, match="event in format 9, this version reads 2"):
+        with pytest.raises(DataError, match="event in format 9, this version reads 3"):
             event_from_json({**stored, "format_version": 9})
         with pytest.raises(DataError, match=r"missing or unknown keys.*camera"):
             event_from_json({key: value for key, value in stored.items() if key != "camera"})
@@ -128,9 +128,9 @@ def test_after_a_restart_with_another_threshold_the_open_event_is_closed_by_the_
     assert not restarted.is_open and restarted.context.threshold == 2.0
 
 
-@pytest.mark.parametrize("broken", [{}, {"format_version": 1, "context": {}}, {"format_version": 2}])
+@pytest.mark.parametrize("broken", [{}, {"format_version": 2, "context": {}}, {"format_version": 1}])
 def test_damaged_states_are_refused(broken):
-    with pytest.raises(DataError, match=r"damaged state of camera porch|format 2"):
+    with pytest.raises(DataError, match=r"damaged state of camera porch|state in format 1"):
         camera().restore(broken)
 
 

@@ -183,3 +183,13 @@ def test_an_ended_event_continues_only_above_the_opening_threshold():
 def test_scores_exactly_max_gap_apart_are_one_run():
     assert spans(run([3, 3, 0], step_s=3, merge_gap_s=0)) == [(0, 6)]
     assert spans(run([3, 3, 0], step_s=3.5, merge_gap_s=0)) == [(0, 0), (3.5, 3.5)]
+
+
+def test_a_state_whose_times_are_rounded_is_restored():
+    """2.8 + 8 - 8 is above 2.8."""
+    rules = EventRules(min_duration_s=0, merge_gap_s=0, cool_down_s=8, max_duration_s=1.5, max_gap_s=3)
+    machine = EventMachine(rules, 1.0)
+    machine.push_all([0.2, 0.4, 0.6, 1.1, 2.1, 2.3, 2.8], [0, 0, 0, 2.5, 1.5, 1.5, 1.5])
+    restarted = EventMachine(rules, 1.0)
+    restarted.restore(machine.state())
+    assert restarted.state() == machine.state() and restarted.is_open

@@ -73,7 +73,7 @@ class Masks(Reader):
 
     def check(self, path):
         from offnormal.data.mask_names import marks_anything
-        from offnormal.data.masks import check_mask, mask_notes
+        from offnormal.data.masks import MaskSummary, check_mask
         from offnormal.sources.mask import open_mask
         from offnormal.sources.privacy import rasterize_mask, read_privacy_mask
         from offnormal.types import InputSpec
@@ -86,7 +86,9 @@ class Masks(Reader):
             if result is not None:
                 resized, report = result
                 assert resized.shape == (8, 8) and bool(report.regions) == marked.any()
-                mask_notes([report])
+                summary = MaskSummary()
+                summary.add(report)
+                summary.notes()
         if self.random.random() < 0.2:  # it takes longer than everything else
             painted = self.read(read_privacy_mask, path)
             assert painted is None or rasterize_mask(painted, (12, 17)).shape == (12, 17)

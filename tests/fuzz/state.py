@@ -23,7 +23,7 @@ class Budgets(Reader):
     """The alarm budget of a camera: damaged, or thresholds that events can be found with."""
 
     def write_seeds(self, folder):
-        from offnormal.events.budget import budget_events
+        from offnormal.events.budget import budget_incidents
         from offnormal.events.machine import EventRules
         from offnormal.metrics.video import FrameScores
         from offnormal.types import Rate
@@ -31,8 +31,8 @@ class Budgets(Reader):
         folder.mkdir()
         scores = np.random.default_rng(0).gamma(8.0, 0.5, 4000)
         video = FrameScores("a.mp4", scores, None, np.arange(4000) / 2.0)
-        rules = EventRules()
-        budget = budget_events([video], [scores], rate=Rate(30, "hour"), rules=rules, kind="held_out", bundle="b0")
+        rules = EventRules(incident_gap_s=60)
+        budget = budget_incidents([video], [scores], rate=Rate(30, "hour"), rules=rules, kind="held_out", bundle="b0")
         budget = replace(budget, calibration=replace(budget.calibration, scores=budget.calibration.scores[:50]))
         key = {"bundle": "b0", "rules": rules.model_dump(), "rate": "30/hour", "footage": [["/a.mp4", 1, 2]]}
         (folder / "gate.json").write_text(json.dumps({"key": key, "budget": budget.to_json()}))

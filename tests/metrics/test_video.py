@@ -164,12 +164,12 @@ def test_videos_without_an_auc_have_a_reason():
     ("videos", "reason"),
     [
         ([], "no frame has both a label and a score"),
-        ([FrameScores("a", [1, 2])], "no frame has both a label and a score"),
-        ([FrameScores("a", [1, 2], [0, 0])], "all scored frames are normal (2); both classes are needed"),
+        ([FrameScores("a", [1, 2], times_s=[0, 1])], "no frame has both a label and a score"),
+        ([FrameScores("a", [1, 2], [0, 0], [0, 1])], "all scored frames are normal (2); both classes are needed"),
     ],
 )
 def test_missing_metrics_have_reasons(videos, reason):
-    result = video_metrics(videos, smooth_sigma=2, smooth_unit="frames")
+    result = video_metrics(videos, smooth_sigma=2)
     assert result.metrics == {} and result.eer_threshold is None
     assert set(result.missing.values()) == {reason}
     assert len(result.missing) == 4 * len(METRICS)
@@ -256,11 +256,11 @@ def test_smoothing_reflects_the_video_at_both_ends(frames, sigma):
 def test_smoothing_uses_past_and_future_frames_of_the_same_video():
     step = np.repeat([0.0, 1.0], 10)
     assert smooth_series(step, 2.0)[9] > 0.2, "future frames are used"
-    joined = video_metrics([FrameScores("a", step, step), FrameScores("b", 0 * step, step)], smooth_sigma=2.0,
-                           smooth_unit="frames")  # fmt: skip
+    videos = [FrameScores("a", step, step, np.arange(20.0)), FrameScores("b", 0 * step, step, np.arange(20.0))]
+    joined = video_metrics(videos, smooth_sigma=2.0)
     assert joined.metrics["frame_AUC_macro_smoothed"] == 0.75, "all of b stays at 0"
-    assert joined.smoothing == "Gaussian over time, sigma 2 frames, within each video, including future frames"
-    raw = video_metrics([FrameScores("a", step, step), FrameScores("b", 0 * step, step)]).metrics
+    assert joined.smoothing == "Gaussian over time, sigma 2 seconds, within each video, including future frames"
+    raw = video_metrics(videos).metrics
     assert {name: joined.metrics[name] for name in raw} == raw, "raw metrics do not change"
     assert set(joined.metrics) - set(raw) == {
         f"{name}_smoothed{norm}" for name in METRICS for norm in ("", "_per_video_norm")
@@ -278,7 +278,7 @@ def test_invalid_smoothing_is_refused():
         smooth_series([1, 2], -1)
     with pytest.raises(DataError, match="expected one time each"):
         smooth_series([1, 2], 1, [0, 1, 2])
-    with pytest.raises(UsageError, match="v: no clock; smoothing over 2 seconds needs one: set sigma in frames"):
+    with pytest.raises(UsageError, match="v: no clock; smoothing over 2 seconds needs one: set the frame rate"):
         video_metrics([FrameScores("v", [1, 2], [0, 1])], smooth_sigma=2)
 
 

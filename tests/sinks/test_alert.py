@@ -132,7 +132,7 @@ def test_a_mail_arrives_with_the_image(image_message):
     assert attached.get_content_type() == "image/jpeg" and attached.get_content()[:2] == b"\xff\xd8"
     text = mail.get_body(("plain", "html")).get_content()
     assert text.splitlines() == body(image_message.event).splitlines()
-    assert "Peak score 4.5, threshold 3" in text and image_message.event.id in text
+    assert "Peak score 4.500, threshold 3.000" in text and image_message.event.id in text
 
 
 @pytest.mark.slow
@@ -199,4 +199,4 @@ def test_title_and_body():
     assert title(event(0, severity=None, kind="no_frames"), "opened").startswith("porch: no frames, since 2026")
     lines = body(event(0, state="open", detail="dark", problems=("clip: full",))).splitlines()
     assert lines[0].endswith("(still open)") and lines[1] == "dark" and lines[3] == "Missing: clip: full"
-    assert lines[2] == "Peak score 4.5, threshold 3, p-value 1e-07"
+    assert lines[2] == "Peak score 4.500, threshold 3.000, p-value 1e-07"

@@ -96,7 +96,8 @@ def test_the_secret_can_come_from_the_environment():
 @pytest.mark.parametrize(
     ("setting", "text"),
     [
-        ("josnl:x", "sink 'josnl:x': did you mean jsonl:"),
+        ("josnl:hunter2", "sink 'josnl:': did you mean jsonl:"),
+        ("aprise:tgram://hunter2/chat", "sink 'aprise:': did you mean apprise:"),
         ("jsonl", "expected KIND:TARGET such as jsonl:events.jsonl"),
         ("jsonl:", "expected KIND:TARGET"),
         ("http://u:hunter2@h/x", "kinds are jsonl, csv, files, webhook, apprise"),

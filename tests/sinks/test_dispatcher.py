@@ -101,7 +101,7 @@ def test_after_an_outage_all_messages_arrive_once_and_in_order(tmp_path, error, 
         sink.error = None
         assert dispatcher.drain(20)
     assert numbers(sink) == list(range(10))
-    assert caplog.text.count("retrying until it is delivered") == 1 and "delivers again" in caplog.text
+    assert caplog.text.count("retrying until it is delivered") == 1 and "delivery works again" in caplog.text
 
 
 def test_a_refused_message_blocks_no_other(tmp_path):
@@ -223,3 +223,24 @@ def test_a_real_endpoint_that_refuses_hangs_fails_and_recovers(tmp_path, caplog)
         status = dispatcher.statuses()[0]
     assert list(dict.fromkeys(arrived)) == [f"{event(number).id}-closed" for number in range(2)]
     assert not any(secret in caplog.text + str(status) for secret in ("hunter2", "t0ken", "s3cret"))
+
+
+def test_a_spool_that_cannot_be_read_stops_no_alert(tmp_path, caplog):
+    sink = RecordingSink()
+    with Dispatcher({"a": sink}, tmp_path / "s.db", **FAST) as dispatcher:
+
+        def broken(*_args, **_kwargs):
+            raise OffnormalError("s.db: cannot be used (disk I/O error)")
+
+        spool = dispatcher._spool
+        before = spool.put, spool.next, spool.count_waiting
+        spool.put = spool.next = spool.count_waiting = broken
+        for number in range(5):
+            dispatcher.send(event(number))
+        until(lambda: len(sink.messages) == 5)
+        assert dispatcher.statuses()[0].waiting == 0
+        assert caplog.text.count("kept in memory only") == 1 == caplog.text.count("stored messages have to wait")
+        spool.put, spool.next, spool.count_waiting = before
+        dispatcher.send(event(5))
+        assert dispatcher.drain(20)
+    assert numbers(sink) == list(range(6))

@@ -47,6 +47,12 @@ def test_a_full_spool_drops_the_oldest_opened_message_first(spool):
     assert spool.count_dropped("a") == 3 and spool.count_dropped("b") == 0
 
 
+def test_a_repeated_message_drops_no_other(spool):
+    for number in [0, 1, 2, 3, 3, 3]:
+        spool.put(message(number), ["a"])
+    assert drained(spool, "a") == [message(number) for number in range(4)] and spool.count_dropped("a") == 0
+
+
 def test_a_refused_message_stays_and_is_not_sent_again(spool):
     for number in range(6):
         spool.put(message(number), ["a"])
@@ -93,7 +99,7 @@ def test_a_damaged_file_is_renamed(tmp_path, caplog):
 
 def test_an_unreadable_message_blocks_no_other(spool, caplog):
     spool.put(message(0), ["a"])
-    spool._db.execute("UPDATE waiting SET message = replace(message, '\"format_version\": 2', '\"format_version\": 9')")
+    spool._db.execute("UPDATE waiting SET message = replace(message, '\"format_version\": 3', '\"format_version\": 9')")
     spool._db.commit()
     spool.put(message(1), ["a"])
     assert drained(spool, "a") == [message(1)] and spool.count_refused("a") == 1
@@ -105,7 +111,7 @@ def test_a_full_disk_is_an_error_and_keeps_stored_messages(tmp_path):
     spool.put(message(0), ["a"])
     (pages,) = spool._db.execute("PRAGMA page_count").fetchone()
     spool._db.execute(f"PRAGMA max_page_count = {pages}")
-    with pytest.raises(OffnormalError, match=r"s\.db: cannot be written \(database or disk is full\); free some"):
+    with pytest.raises(OffnormalError, match=r"s\.db: cannot be used \(database or disk is full\); free some"):
         for number in range(1, 100):
             spool.put(message(number, detail="x" * 1000), ["a"])
     assert spool.next("a").message == message(0)
@@ -213,4 +219,41 @@ def test_a_file_with_other_tables_is_set_aside(tmp_path, caplog):
     spool = Spool(tmp_path / "s.db")
     spool.put(message(0), ["a"])
     assert drained(spool, "a") == [message(0)] and (tmp_path / "s.db.damaged").exists()
+    spool.close()
+
+
+def test_a_file_that_is_deleted_while_it_is_used_is_created_again(tmp_path, caplog):
+    path = tmp_path / "s.db"
+    spool = Spool(path)
+    for number in range(3):
+        spool.put(message(number), ["a"])
+    spool.mark_delivered(spool.next("a").seq)
+    for file in tmp_path.glob("s.db*"):
+        file.unlink()
+    spool.hold(event(9))
+    spool.put(message(3), ["a"])
+    assert caplog.text.count("was deleted and is created again, with 2 rows") == 1 == len(caplog.records)
+    copy = Spool(path)
+    assert [each.event.id for each in drained(copy, "a")] == [event(number).id for number in (1, 2, 3)]
+    assert copy.held_events() == [(event(9), None)]
+    copy.close()
+    spool.close()
+
+
+def test_a_file_that_is_damaged_while_it_is_used_is_set_aside(tmp_path, caplog):
+    path = tmp_path / "s.db"
+    spool = Spool(path)
+    for number in range(50):
+        spool.put(message(number, detail="x" * 2000), ["a"])
+    spool._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with path.open("r+b") as file:
+        file.write(b"\xff" * 4096)
+    (tmp_path / "s.db-shm").unlink(missing_ok=True)
+    spool._db.close()
+    spool._db = sqlite3.connect(path, check_same_thread=False)
+    with pytest.raises(OffnormalError, match=r"s\.db: cannot be used"):
+        spool.put(message(50), ["a"])
+    spool.put(message(51), ["a"])
+    assert spool.next("a") is not None and (tmp_path / "s.db.damaged").exists()
+    assert caplog.text.count("was damaged") == 1
     spool.close()

@@ -34,7 +34,7 @@ def test_a_message_arrives_signed(server):
     ((headers, body),) = server.posts
     values = json.loads(body)
     assert values["id"] == headers["Idempotency-Key"] == f"{event(3).id}-closed"
-    assert values["event"]["camera"] == "porch" and values["event"]["format_version"] == 2
+    assert values["event"]["camera"] == "porch" and values["event"]["format_version"] == 3
     stamp = headers["X-Offnormal-Timestamp"]
     assert abs(int(stamp) - time.time()) < 60
     expected = hmac.new("k\u00e9y".encode(), stamp.encode() + b"." + body, hashlib.sha256).hexdigest()

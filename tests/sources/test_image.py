@@ -1,8 +1,11 @@
+import struct
 import warnings
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from offnormal.errors import ImageError
 from offnormal.sources.deep import DeepImage
@@ -270,3 +273,23 @@ def test_only_the_named_formats_are_opened(tmp_path, kind):
         Image.new("RGB", (16, 16)).save(tmp_path / "x.png", kind)
     with pytest.raises(ImageError, match="not a readable image"):
         open_image(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("has_late_exif", [True, False])
+def test_the_size_of_a_png_needs_no_pixels_unless_exif_follows_them(tmp_path, monkeypatch, bits, has_late_exif):
+    path = tmp_path / "x.png"
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    if bits == 8:
+        Image.fromarray(noise(4, 6)).save(path)
+    else:
+        write_png(path, np.zeros((4, 6), "u2"))
+    if has_late_exif:
+        chunk = b"eXIf" + exif.tobytes().removeprefix(b"Exif\0\0")
+        late = struct.pack(">L", len(chunk) - 4) + chunk + struct.pack(">L", zlib.crc32(chunk))
+        content = path.read_bytes()
+        path.write_bytes(content[:-12] + late + content[-12:])
+    else:
+        monkeypatch.setattr(PngImageFile, "load", lambda image: pytest.fail("the pixels were decoded"))
+    assert image_size(path) == ((6, 4) if has_late_exif else (4, 6))

@@ -1,6 +1,8 @@
 import doctest
 import itertools
 import os
+import struct
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -141,3 +143,19 @@ def test_frames_can_be_read_in_any_order(tmp_path, name):
         path = write_frames(tmp_path / f"{position}{name}")
         for number in order:
             np.testing.assert_array_equal(color(path.with_name(f"{path.name}[{number + 1}]")), COLORS[number])
+
+
+def test_an_animated_png_is_recognized_behind_a_large_color_profile(tmp_path):
+    path = write_frames(tmp_path / "x.png")
+    content = path.read_bytes()
+    text = b"tEXt" + b"Comment\0" + bytes(range(1, 256)) * 80
+    start = content.index(b"acTL") - 4
+    path.write_bytes(
+        content[:start] + struct.pack(">I", len(text) - 4) + text + struct.pack(">I", crc32(text)) + content[start:]
+    )
+    assert len(pages_in(path)[0]) == 4
+    plain = tmp_path / "plain.png"
+    Image.new("RGB", (8, 6)).save(plain)
+    assert pages_in(plain)[0] == [plain]
+    plain.write_bytes(plain.read_bytes()[:20])
+    assert pages_in(plain)[0] == [plain]

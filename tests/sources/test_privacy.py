@@ -81,7 +81,7 @@ def test_a_mask_is_stored_and_restored():
         ("[[[0, 0], [1, 0]]]", "3 or more corners"),
         ("[[[0, 0], [1, 0], [1.5, 1]]]", "0 to 1"),
         ("[[[0, 0], [1, 0], [1, 1], [0, 1]]]", "expected a part"),
-        ("[]", "paints 0 %"),
+        ("[]", "covers 0 %"),
         ("zones: []", "expected polygons"),
         ("hello", "not a mask"),
         ("{polygons: [[1, 2], 3]}", "not a mask"),

@@ -60,9 +60,10 @@ def agreed(bundle, street, tmp_path, capsys, rules):
     compared = on.compare(tmp_path / "a", tmp_path / "b", out=tmp_path / "c", rules=rules).rows[0].alarms
     bounds = [(alarm.start_s, alarm.end_s) for alarm in alarms]
     assert [(alarm["start_s"], alarm["end_s"]) for alarm in predicted["alarms"]] == bounds
-    assert [pytest.approx(bound, abs=1.5e-3) for bound in bounds] == [
-        (event["position_s"], event["position_s"] + event["duration_s"]) for event in watched["events"]
-    ]
+    events = watched["events"]
+    assert [event["position_s"] for event in events] == pytest.approx([alarm.start_s for alarm in alarms], abs=1.5e-3)
+    for alarm, event in zip(alarms, events, strict=True):  # at the end of a video, watching knows no length of a frame
+        assert -1.5e-3 < alarm.end_s - event["position_s"] - event["duration_s"] < 1 / FPS + 1.5e-3
     peaks = [float(alarm["peak_score"]) for alarm in predicted["alarms"]]
     assert peaks == pytest.approx([event["peak_score"] for event in watched["events"]], rel=1e-5)
     assert [alarm["peak_frame"] for alarm in predicted["alarms"]] == [alarm.peak for alarm in alarms]
@@ -87,7 +88,7 @@ def test_every_verb_finds_the_same_alarms(bundle, street, tmp_path, capsys, rule
 
 
 def test_a_bundle_calibrated_for_a_number_of_alarms_raises_the_same(bundle, yard, street, tmp_path, capsys):
-    calibration = on.calibrate(on.load(bundle), yard / "calm.mp4", rate="120/hour")
+    calibration = on.calibrate(on.load(bundle), yard / "calm.mp4", rate="120/hour", rules={"incident_gap": 0})
     assert not calibration.rate.is_share
     assert agreed(bundle, street, tmp_path, capsys, {})
 

@@ -20,7 +20,7 @@ from tests.video_files import write_video
 def test_other_footage_calibrates_by_share_and_by_alarms_in_a_time(fitted_on_footage, tmp_path, capsys):
     copy = copytree(fitted_on_footage.path / "bundle", tmp_path / "bundle")
     write_video(tmp_path / "other.mp4", film(5, frames=300), fps=10)
-    base = ["calibrate", str(copy), "--normal", str(tmp_path / "other.mp4")]
+    base = ["calibrate", str(copy), "--normal", str(tmp_path / "other.mp4"), "--incident-gap", "0"]
     assert run([*base, "--rate", "5%"]) == 0
     assert "5 %" in capsys.readouterr().out
     assert run([*base, "--rate", "900/hour"]) == 0
@@ -35,7 +35,7 @@ def test_a_folder_of_frames_is_footage_and_needs_a_clock_for_a_rate_in_time(fitt
         (tmp_path / "frames" / name).mkdir(parents=True)
         for index, pixels in enumerate(film(seed, frames=150)):
             Image.fromarray(pixels).save(tmp_path / "frames" / name / f"{index:03}.png")
-    base = ["calibrate", str(copy), "--normal", str(tmp_path / "frames"), "--rate"]
+    base = ["calibrate", str(copy), "--normal", str(tmp_path / "frames"), "--incident-gap", "0", "--rate"]
     assert run([*base, "900/hour"]) == 2
     assert "no frame times, but event rates need them; set the frame rate with --fps" in capsys.readouterr().err
     assert run([*base, "900/hour", "--fps", "10"]) == 0
@@ -51,7 +51,9 @@ def test_the_threshold_of_a_rate_in_time_depends_on_the_rules(fitted_on_footage,
 
     def threshold(**rules):
         copy = api.load(copytree(fitted_on_footage.path / "bundle", tmp_path / str(len(rules)) / "bundle"))
-        return api.calibrate(copy, tmp_path / "other.mp4", rate="900/hour", rules=rules).threshold
+        return api.calibrate(
+            copy, tmp_path / "other.mp4", rate="900/hour", rules={**rules, "incident_gap": 0}
+        ).threshold
 
     assert threshold(min_duration=0) > threshold(), "what need not last is above more often"
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from offnormal.config.score import CompareConfig
+from offnormal.errors import UsageError
 from offnormal.evaluation.compare import comparison_json
 from offnormal.types import Unit
 from offnormal.verbs.compare import compare
@@ -23,6 +24,15 @@ def test_three_files_appear_and_agree(tmp_path):
     assert first["alarms"]["spans_detected"] == comparison.rows[0].alarms.detected
     for name in ("comparison.md", "report.html"):
         assert f"{second['metrics']['frame_AUC_micro']:.4f}" in (run.path / name).read_text()
+
+
+def test_a_run_that_is_compared_is_not_replaced(tmp_path):
+    folders = [image_run(tmp_path / "a"), image_run(tmp_path / "b", seed=1)]
+    (folders[1] / "report.html").write_text("of b")
+    with pytest.raises(UsageError, match=r"--out .*report\.html would overwrite the input"):
+        compare(folders, CompareConfig(out=folders[1]))
+    assert (folders[1] / "report.html").read_text() == "of b"
+    assert not (folders[1] / "comparison.json").exists()
 
 
 def test_by_default_a_new_run_is_made(tmp_path, monkeypatch):

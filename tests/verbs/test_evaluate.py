@@ -12,7 +12,7 @@ from offnormal import api
 from offnormal.cli.main import run
 from offnormal.config.layers import build
 from offnormal.data.open import open_datasets
-from offnormal.errors import DataError
+from offnormal.errors import DataError, UsageError
 from offnormal.evaluation.scores_csv import read_table
 from offnormal.types import InputSpec, Unit
 from offnormal.verbs.evaluate import why_no_pixels
@@ -169,3 +169,15 @@ def test_why_pixel_metrics_are_impossible():
     assert "1 of 2 items may be anomalous" in why_no_pixels([masked, bare], InputSpec(size=(8, 8)))
     assert "b.png" in why_no_pixels([masked, bare], InputSpec(size=(8, 8)))
     assert "as a whole" in why_no_pixels([video("a.mp4", label=1)], InputSpec(size=(8, 8), frames=2, targets=()))
+
+
+def test_labels_are_not_overwritten_but_an_earlier_evaluation_is(fitted_on_footage, tmp_path):
+    data = write_footage(tmp_path / "data", train=1)
+    (data / "labels" / "scores.csv").write_text("0\n")
+    with pytest.raises(UsageError, match=r"--out .*would overwrite the input .*scores\.csv"):
+        api.evaluate(fitted_on_footage.bundle, data, out=data / "labels")
+    assert (data / "labels" / "scores.csv").read_text() == "0\n"
+    (data / "labels" / "scores.csv").unlink()
+    for _ in range(2):
+        api.evaluate(fitted_on_footage.bundle, data, out=data / "results")
+    assert (data / "results" / "metrics.json").is_file()

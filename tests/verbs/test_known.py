@@ -102,3 +102,16 @@ def test_known_videos_are_recognized(fitted_on_footage, footage, tmp_path):
     shutil.copy(next((data / "train").iterdir()), data / "test" / "again.mp4")
     evaluation = api.evaluate(fitted_on_footage.bundle, data, out=tmp_path / "e", exclude_known=True)
     assert evaluation.reuse.names == ["again"] and "again" not in [item.name for item in evaluation.table.items]
+
+
+def test_options_of_videos_are_refused_for_images(fitted_parts, bundle, capsys):
+    parts = str(fitted_parts[0])
+    for verb, flags, message in (
+        (["evaluate", str(bundle), "--data", parts], ["--merge-gap", "2s"], "--merge-gap is for videos"),
+        (["evaluate", str(bundle), "--data", parts], ["--smooth", "1s"], "--smooth is for videos"),
+        (["predict", str(bundle), parts], ["--hysteresis", "0"], "--hysteresis is for videos"),
+        (["calibrate", str(bundle), "--normal", f"{parts}/test/good"], ["--fps", "5"], "--fps is for videos"),
+        (["calibrate", str(bundle), "--normal", f"{parts}/test/good"], ["--max-gap", "2s"], "--max-gap is for videos"),
+    ):
+        assert run([*verb, *flags]) == 2
+        assert message in capsys.readouterr().err

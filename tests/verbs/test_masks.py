@@ -43,6 +43,20 @@ def bundle(plates, tmp_path_factory):
     return api.fit("pixel_gaussian", plates, size=16, sigma=0, out=tmp_path_factory.mktemp("runs")).bundle
 
 
+@pytest.mark.parametrize("name", ["test/good/0.png", "ground_truth/scratch/0_mask.png", "evaluate.yaml"])
+def test_an_output_never_replaces_an_image_a_mask_or_the_configuration(plates, bundle, tmp_path, capsys, name):
+    data, out = tmp_path / "data", tmp_path / "out"
+    shutil.copytree(plates, data)
+    (data / "evaluate.yaml").write_text("device: cpu\n")
+    out.mkdir()
+    (out / "scores.csv").symlink_to(data / name)
+    before = (data / name).read_bytes()
+    arguments = ["--data", str(data), "--layout", "mvtec", "--out", str(out), "--config", str(data / "evaluate.yaml")]
+    assert run(["evaluate", str(bundle.path), *arguments]) == 2
+    assert f"scores.csv would overwrite the input {data / name}" in " ".join(capsys.readouterr().err.split())
+    assert (data / name).read_bytes() == before
+
+
 @pytest.fixture
 def evaluate(plates, bundle, tmp_path, capsys):
     """Evaluate after a change of the masks: `evaluate(change)` -> metrics.json, printed lines, and the report."""

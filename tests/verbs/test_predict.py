@@ -88,7 +88,7 @@ def test_alarms_with_their_times_and_peaks(tmp_path):
     path = write(tmp_path / "a.mp4", QUIET_LOUD)
     (prediction,), _ = predict(bundle(), [path])
     assert [(alarm.start, alarm.stop, alarm.peak) for alarm in alarms(prediction)] == [(10, 20, 18), (40, 44, 40)]
-    assert bounds(prediction) == pytest.approx([1.0, 2.0, 4.0, 4.3])  # watching ends one at its last score, too
+    assert bounds(prediction) == pytest.approx([1.0, 2.0, 4.0, 4.4])  # with the last frame
     assert prediction.seconds == pytest.approx(4.4)
     assert prediction.alarms.footage_in_alarm_s == pytest.approx(1.4)
     p_value = prediction.table.p_value
@@ -169,7 +169,7 @@ def test_with_every_only_some_frames_are_scored_and_drawn(tmp_path):
     (prediction,), _ = predict(bundle(), [path], every="500ms", annotate=tmp_path / "x.mp4", overlays=tmp_path / "o")
     assert np.flatnonzero(prediction.table.scored).tolist() == [0, 5, 10, 15, 20, 25, 30, 35, 40]
     assert [when for when, _ in decoded(prediction.annotated)] == pytest.approx(np.arange(9) / 2)
-    assert bounds(prediction) == pytest.approx([1.0, 1.5, 4.0, 4.3])
+    assert bounds(prediction) == pytest.approx([1.0, 1.5, 4.0, 4.4])
     assert prediction.seconds == pytest.approx(4.4), "as without thinning"
     assert [alarm.peak for alarm in alarms(prediction)] == list(prediction.overlays) == [10, 40]
     with pytest.raises(UsageError, match="--hold and --every"):
@@ -222,7 +222,7 @@ def test_frame_folders_have_the_clock_they_are_given(tmp_path):
     (prediction,), _ = predict(bundle(), [folder], overlays=tmp_path / "o", annotate=tmp_path / "x.mp4")
     assert prediction.assumed_fps == 25 and prediction.seconds == pytest.approx(44 / 25)
     assert np.isnan(prediction.table.time_s).all(), "the table holds what is known"
-    assert bounds(prediction) == pytest.approx([10 / 25, 43 / 25]), "less than a second apart at this rate"
+    assert bounds(prediction) == pytest.approx([10 / 25, 44 / 25]), "less than a second apart at this rate"
     assert list(prediction.overlays) == [alarm.peak for alarm in alarms(prediction)] == [18]
     assert [when for when, _ in decoded(prediction.annotated)] == pytest.approx(np.arange(44) / 25, abs=1e-4)
     (prediction,), _ = predict(bundle(), [folder], fps=10)
@@ -281,6 +281,8 @@ def test_options_that_do_not_apply_are_refused(tmp_path):
     for option in ({"annotate": tmp_path / "x.mp4"}, {"every": "1s"}, {"hold": True}, {"fps": 5}):
         with pytest.raises(UsageError, match=f"--{next(iter(option))} is for videos"):
             resolve(picture, **option)
+    with pytest.raises(UsageError, match="--merge-gap is for videos"):
+        resolve(picture, rules={"merge_gap": "2s"})
     with pytest.raises(UsageError, match="these files state their frame rate"):
         resolve(path, fps=5)
     for target in (path, tmp_path):

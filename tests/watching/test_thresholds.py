@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from offnormal.errors import CalibrationError, UsageError
+from offnormal.watching.pipeline import exclusive_folder
 from tests.watching.test_recordings import watch
 from tests.watching.yard import QUICK_RULES
 
@@ -12,7 +13,7 @@ def test_a_budget_is_computed_again_only_if_something_changed(yard, tmp_path, mo
     options = {"rate": "60/hour", "calibrate_on": [yard / "calm.mp4"]}
     first = watch(yard, tmp_path, **options)
     thresholds = first.thresholds(first.setups[0])
-    assert "60 per hour" in thresholds.guarantee and "h of footage, with" in thresholds.guarantee
+    assert "60 per hour" in thresholds.guarantee and " of footage, with" in thresholds.guarantee
 
     def measure(setup, videos, *_, **__):
         raise AssertionError("measured")
@@ -82,3 +83,26 @@ def test_missing_footage_is_refused(yard, tmp_path):
     it = watch(yard, tmp_path, rate="60/hour", calibrate_on=[tmp_path / "empty"])
     with pytest.raises(UsageError, match="no video in"):
         it.thresholds(it.setups[0])
+
+
+def test_a_check_and_a_dry_run_change_no_file(yard, tmp_path):
+    file = tmp_path / "budgets" / "odd.json"
+    options = {"rate": "60/hour", "calibrate_on": [yard / "calm.mp4"]}
+    (run,) = watch(yard, tmp_path, **options).dry_runs()
+    assert "60 per hour" in run.thresholds.guarantee and not list(tmp_path.iterdir())
+    file.parent.mkdir()
+    file.write_text("{")
+    (check,) = watch(yard, tmp_path, **options).check()
+    assert check.thresholds is None
+    list(watch(yard, tmp_path, **options).dry_runs())
+    assert [path.name for path in file.parent.iterdir()] == ["odd.json"] and file.read_text() == "{"
+
+
+def test_a_watch_changes_no_file_of_a_running_one(yard, tmp_path):
+    (tmp_path / "budgets").mkdir()
+    (tmp_path / "budgets" / "odd.json").write_text("{")
+    second = watch(yard, tmp_path, rate="60/hour", calibrate_on=[yard / "calm.mp4"])
+    locked = pytest.raises(UsageError, match="another offnormal watch")
+    with exclusive_folder(tmp_path), locked, second.running(print):
+        pass
+    assert [path.name for path in (tmp_path / "budgets").iterdir()] == ["odd.json"]

@@ -11,7 +11,7 @@ from tests.video_files import write_video
 
 ODD = (25, 45)  # frames of `odd.mp4` with the square: seconds 2.5 to 4.5
 ODD_FRAMES = 80
-QUICK_RULES = {"min_duration": 0.3, "merge_gap": 0.5, "max_gap": 2.0}
+QUICK_RULES = {"min_duration": 0.3, "merge_gap": 0.5, "max_gap": 2.0, "incident_gap": 0}
 QUICK_RECORD = {"pre_roll_s": 0.5, "post_roll_s": 0.5}
 
 

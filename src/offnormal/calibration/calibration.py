@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from offnormal.calibration.guarantee import (
     rate_interval,
     smallest_rate,
 )
-from offnormal.errors import CalibrationError, ConfigError, rounded
+from offnormal.errors import CalibrationError, ConfigError, rounded, score_text
 from offnormal.metrics.clock import Clock
 from offnormal.sources.privacy import parse_mask
 from offnormal.types import Mask, Rate, Verdict
@@ -47,9 +48,9 @@ class Calibration:
     explicit: bool  # whether the user set this rate
     threshold: float  # a higher score is anomalous; never NaN; set by hand where `by_hand`
     pixel_threshold: float | None  # of the map; the rate counts images with any pixel above it
-    interval: tuple[float, float]  # 95 % confidence interval of the true rate
+    interval: tuple[float, float]  # 95 % confidence interval of the true rate; in time: of the next count
     effective: float  # effective sample size of the scores
-    rank: float  # the threshold is the rank-th highest of `effective` scores; frames with times: 1 + events above it
+    rank: float  # the threshold is the rank-th highest of `effective` scores; in time: 1 + events or incidents above it
     groups: int  # number of groups; 0: unknown
     scores: tuple[float, ...]  # normal scores, ascending
     bundle: str  # hash of the bundle that computed the scores
@@ -57,13 +58,15 @@ class Calibration:
     by_hand: bool = False
     mask: Mask | None = None  # privacy mask of the normal data; None: that of the bundle
     block_s: float | None = None  # seconds of footage per independent score; None: no times
+    dispersion: float | None = None  # of incidents, see `incident_rate`; None: not a rate in time
+    confidence: float | None = None  # percent, that the mean rate of incidents is at most `rate`; None: expected
     contents: tuple[str, ...] = ()  # keys of the bytes of the normal data, see `content_keys`; (): training data
 
     @property
     def explanation(self) -> str:
         """The guarantee in one sentence: rate, confidence interval, and data."""
         if self.by_hand:
-            return f"threshold {self.threshold:.6g} set by hand: no guarantee"
+            return f"threshold {score_text(self.threshold)} set by hand: no guarantee"
         low, high = (0.0 if bound < 1e-5 else bound for bound in self.interval)
         unit = self.rate.per if self.rate.is_share else "frame"
         count = len(self.scores)
@@ -71,8 +74,13 @@ class Calibration:
         if self.rate.is_share:
             rate, bounds = f"{self.rate.value * 100:.3g} %", f"{rounded(low * 100, 2)}-{rounded(high * 100, 2)} %"
         else:
-            rate, bounds = str(self.rate), f"{rounded(low, 2)}-{rounded(high, 2)} per {self.rate.per}"
+            rate, bounds = str(self.rate), ""
         basis = _BASIS[self.kind].format(count=count, units=units, group=group)
+        if not self.rate.is_share:
+            promise = "expected" if self.confidence is None else f"with {self.confidence:g} % confidence, mean"
+            when = "on the next day" if self.rate.per == "day" else f"in the next {self.rate.per}"
+            later = f"{math.ceil(low)}-{math.floor(high)} {when}, 95 %"
+            return f"{promise} false-alarm rate: at most {rate}, counted in incidents ({later}), {basis}"
         return f"expected false-alarm rate: at most {rate} (95 % CI {bounds}), {basis}"
 
     @property

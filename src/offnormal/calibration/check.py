@@ -4,8 +4,8 @@ Independent units: the threshold is the j-th highest of n calibration scores. If
 with them, the number K above the threshold is beta-binomial(m; j, n + 1 - j): the true rate is Beta(j, n + 1 - j)
 (Vovk, Conditional validity of inductive conformal predictors, 2012), and K is binomial given that rate.
 
-Events in time: c events in T1 hours of calibration and K events in T2 later hours are Poisson with one unknown rate.
-With the gamma(c + 1, T1) distribution of that rate, K is negative binomial(c + 1, T1 / (T1 + T2)).
+Incidents in time: c incidents in T1 of calibration and K incidents in T2 of later footage have one unknown rate and a
+variance above that of a Poisson count, so K is negative binomial (`incident_rate.later_excess`).
 
 Adjacent frames are correlated and are not counted one by one: `guarantee.count_events` joins exceedances that are
 close together (runs declustering: Coles, An Introduction to Statistical Modeling of Extreme Values, 2001, section
@@ -14,6 +14,8 @@ close together (runs declustering: Coles, An Introduction to Statistical Modelin
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from offnormal.calibration.incident_rate import later_excess
 from offnormal.errors import UsageError
 
 if TYPE_CHECKING:
@@ -55,7 +58,7 @@ def check_guarantee(calibration: Calibration, exceedances: int, exposure: float)
     image, clip: exceedances = normal units with a score above the threshold; exposure = normal units.
     frame: exceedances = `count_events` of the normal frames above the threshold with gap_s = `calibration.block_s`,
         summed over videos; exposure = seconds of normal footage.
-    hour, day: exceedances = false alarms by the event rules; exposure = seconds of normal footage.
+    hour, day: exceedances = incidents of false alarms; exposure = seconds of normal footage.
 
     Also None for a share of frames calibrated without times (`block_s` is None).
     Raises UsageError for negative numbers and for more exceedances than units.
@@ -77,12 +80,13 @@ def check_guarantee(calibration: Calibration, exceedances: int, exposure: float)
             normals=calibration.effective,
             rate=calibration.rank / (calibration.effective + 1),
         )
-    return check_events(
+    return check_incidents(
         exceedances,
-        exposure / 3600,
-        allowed=calibration.rank - 1,
-        calibrated_hours=calibration.effective * calibration.block_s / 3600,
-        rate_per_hour=rate.per_hour,
+        exposure / calibration.block_s,
+        calibrated=calibration.rank - 1,
+        exposure=calibration.effective,
+        rate=rate.value,
+        dispersion=calibration.dispersion or 1.0,
     )
 
 
@@ -109,29 +113,30 @@ def check_units(exceedances: int, units: int, *, rank: float, normals: float, ra
     return _decide(p_value, int(distribution.isf(SIGNIFICANCE)) + 1, binom(units, min(1.0, _EXCESS * rate)).sf)
 
 
-def check_events(
-    events: int, hours: float, *, allowed: float, calibrated_hours: float, rate_per_hour: float
+def check_incidents(
+    incidents: int, later: float, *, calibrated: float, exposure: float, rate: float, dispersion: float
 ) -> GuaranteeCheck:
-    """Check on events in time: `events` in `hours`, after `allowed` above the threshold in `calibrated_hours`.
+    """Check on incidents in time: `incidents` in `later`, after `calibrated` in `exposure`; the rate is per unit.
 
-    rate_per_hour: the guaranteed rate. Raises UsageError for numbers below 0 and calibrated_hours not above 0.
+    Raises UsageError for numbers below 0 and an exposure not above 0.
 
-    >>> check_events(12, 24, allowed=2, calibrated_hours=24, rate_per_hour=2 / 24).answer
+    >>> check_incidents(12, 1.0, calibrated=2, exposure=1.0, rate=2, dispersion=2).answer
     <Answer.BROKEN: 'broken'>
     """
-    from scipy.stats import nbinom, poisson
+    from scipy.stats import poisson
 
-    if min(events, hours, allowed) < 0 or calibrated_hours <= 0:
+    if min(incidents, later, calibrated) < 0 or exposure <= 0:
         raise UsageError(
-            f"events {events}, hours {hours:g}, allowed {allowed:g}, calibrated_hours {calibrated_hours:g}: expected "
-            "numbers >= 0 and calibrated_hours above 0"
+            f"incidents {incidents}, later {later:g}, calibrated {calibrated:g}, exposure {exposure:g}: expected "
+            "numbers >= 0 and an exposure above 0"
         )
-    distribution = nbinom(allowed + 1, calibrated_hours / (calibrated_hours + hours))
-    return _decide(
-        float(distribution.sf(events - 1)),
-        int(distribution.isf(SIGNIFICANCE)) + 1,
-        poisson(_EXCESS * rate_per_hour * hours).sf,
-    )
+
+    def chance(count: int) -> float:
+        return later_excess(count, later, calibrated=calibrated, exposure=exposure, spread=dispersion)
+
+    critical = next(count for count in itertools.count() if chance(count) < SIGNIFICANCE)
+    power = poisson(_EXCESS * rate * later / dispersion)
+    return _decide(chance(incidents), critical, lambda count: float(power.sf(math.floor(count / dispersion))))
 
 
 def _decide(p_value: float, critical: int, power: Callable[[int], float]) -> GuaranteeCheck:

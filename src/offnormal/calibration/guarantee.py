@@ -58,14 +58,14 @@ def order_statistic(n: int, rate: float, effective: float | None = None, units: 
     return min(n, math.ceil(n * share - _ROUNDING * n))
 
 
-def rate_interval(n: float, k: float, level: float = 0.95) -> tuple[float, float]:
-    """Central confidence interval of the true false-alarm rate: quantiles of Beta(n + 1 - k, k).
+def rate_interval(n: float, k: float) -> tuple[float, float]:
+    """Central 95 % confidence interval of the true false-alarm rate: quantiles of Beta(n + 1 - k, k).
 
     The threshold is the k-th smallest of n scores. n and k may be fractional (effective sample size).
     """
     from scipy.stats import beta
 
-    low, high = beta.ppf(((1 - level) / 2, (1 + level) / 2), n + 1 - k, k)
+    low, high = beta.ppf((0.025, 0.975), n + 1 - k, k)
     return float(low), float(high)
 
 
@@ -96,32 +96,6 @@ def effective_sample_size(scores: np.ndarray, groups: Sequence[str | None]) -> f
     f_ratio = between / max(within, 1e-12 * between) / float(f.ppf(_GROUP_RISK, len(members) - 1, n - len(members)))
     icc = min(max((f_ratio - 1) / (f_ratio + size - 1), 0.0), 1.0)
     return n / (1 + (n / len(members) - 1) * icc)
-
-
-def effective_length(series: Sequence[np.ndarray]) -> float:
-    """Effective sample size of time series (n_i,): n / (1 + 2 sum of autocorrelations).
-
-    Autocorrelations are around the mean of all series, so that series with different levels count as correlated. The
-    sum ends with the last pair of lags whose sum is positive (Geyer, Practical Markov chain Monte Carlo, 1992,
-    section 3.3).
-    """
-    n = sum(len(values) for values in series)
-    mean = float(np.concatenate(series).mean()) if n else 0.0
-    centered = [values - mean for values in series]
-    power = sum(float(values @ values) for values in centered)
-    if power == 0:
-        return float(n)
-
-    def correlation(lag: int) -> float:
-        return sum(float(values[:-lag] @ values[lag:]) for values in centered if len(values) > lag) / power
-
-    total = 0.0
-    for lag in range(1, max(len(values) for values in series), 2):
-        pair = correlation(lag) + correlation(lag + 1)
-        if pair <= 0:
-            break
-        total += pair
-    return n / (1 + 2 * total)
 
 
 def count_events(times_s: np.ndarray, gap_s: float) -> int:

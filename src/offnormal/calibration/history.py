@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from offnormal.calibration.calibration import Calibration, Kind
-from offnormal.errors import CalibrationError
+from offnormal.errors import CalibrationError, score_text
 from offnormal.types import Rate
 
 
@@ -91,7 +91,7 @@ class History:
         """Name and summary of each calibration, for a report; empty with fewer than two."""
         return {
             f"calibration {entry.number}{' (current)' if entry.number == self.current else ''}": (
-                f"{entry.created}, from {entry.source}: threshold {entry.threshold:.6g}, {entry.guarantee}"
+                f"{entry.created}, from {entry.source}: threshold {score_text(entry.threshold)}, {entry.guarantee}"
             )
             for entry in self.entries
             if len(self.entries) > 1
@@ -166,6 +166,6 @@ _NAMES = ("calibration", "threshold", "false-alarm rate", "95 % CI", "normal sco
 def _cells(entry: Entry) -> tuple[str, ...]:
     rate = f"{entry.rate.value * 100:.3g} %" if entry.rate.is_share else str(entry.rate)
     return (
-        str(entry.number), f"{entry.threshold:.6g}", rate, _interval(entry),
+        str(entry.number), score_text(entry.threshold), rate, _interval(entry),
         f"{entry.normals:,}", entry.source, entry.created,
     )  # fmt: skip

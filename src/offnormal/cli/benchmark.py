@@ -57,7 +57,7 @@ def command(
 
 def as_text(benchmark: Benchmark) -> list[str]:
     """The figures as aligned lines."""
-    from offnormal.errors import counted
+    from offnormal.errors import counted, rounded
 
     height, width = benchmark.input
     threads = counted(benchmark.threads, "thread", "threads")
@@ -71,7 +71,7 @@ def as_text(benchmark: Benchmark) -> list[str]:
     rows.append(("peak memory", f"{benchmark.peak_memory_mb:.0f} MB in batches of 16"))
     if benchmark.gpu_memory_mb is not None:
         rows.append(("peak GPU memory", f"{benchmark.gpu_memory_mb:.0f} MB"))
-    rows.append(("bundle size", f"{benchmark.bundle_mb:.1f} MB"))
+    rows.append(("bundle size", f"{rounded(benchmark.bundle_mb, 2)} MB"))
     rows.append(("startup", f"{benchmark.start_up_s:.1f} s to the first score"))
     title = f"{benchmark.detector}, {height}x{width} px, on {benchmark.device}, {threads}"
     return [title, *aligned(rows)]

@@ -14,7 +14,7 @@ from offnormal.cli.show import Verbatim, aligned, program, progress_bar, say, sa
 from offnormal.config.layers import build
 from offnormal.config.model import set_values
 from offnormal.config.score import CalibrateConfig
-from offnormal.errors import UsageError
+from offnormal.errors import UsageError, score_text
 
 if TYPE_CHECKING:
     from offnormal.bundle import Bundle
@@ -79,7 +79,7 @@ def command(
         return 0
     for line in comparison(result.before, result.entry):
         say(line)
-    rows = [("threshold", f"{calibration.threshold:.6g}"), ("guarantee", calibration.explanation)]
+    rows = [("threshold", score_text(calibration.threshold)), ("guarantee", calibration.explanation)]
     if resolved.dry_run:
         rows.append(("bundle", "unchanged (--dry-run)"))
     else:

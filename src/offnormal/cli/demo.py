@@ -14,7 +14,7 @@ def command(
     *,
     out: Path = Path("runs"),
     seed: Annotated[int, Parameter(validator=Number(gte=0, lt=2**31))] = 0,
-    device: str = "auto",
+    device: Annotated[str, Parameter(metavar="DEVICE")] = "auto",
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Generate a small inspection dataset, then fit, evaluate, and report on it.

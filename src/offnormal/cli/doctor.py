@@ -69,4 +69,4 @@ def _devices() -> list[tuple[str, bool, str]]:
 
 def _disk() -> tuple[str, bool, str]:
     free = shutil.disk_usage(Path.cwd()).free
-    return "disk", free > 200 << 20, f"{free / 2**30:.1f} GiB free here; a run needs about 0.1"
+    return "disk", free > 200 << 20, f"{free / 2**30:.1f} GiB free here; a run needs about 0.1 GiB"

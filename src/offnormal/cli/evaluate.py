@@ -12,6 +12,7 @@ from offnormal.cli.show import Verbatim, aligned, progress_bar, say, say_json, w
 from offnormal.config.layers import build, input_files
 from offnormal.config.model import set_values
 from offnormal.config.score import EvaluateConfig
+from offnormal.errors import counted, score_text
 
 if TYPE_CHECKING:
     from offnormal.evaluation.alarms import AlarmReport
@@ -77,7 +78,6 @@ def as_text(evaluation: Evaluation, report: Path) -> list[str]:
 
 def _title(evaluation: Evaluation) -> str:
     """Name of the dataset and how much of it was scored."""
-    from offnormal.errors import counted
     from offnormal.evaluation.units import TRAITS
 
     traits = TRAITS[evaluation.unit]
@@ -88,7 +88,6 @@ def _title(evaluation: Evaluation) -> str:
 
 def _figures(evaluation: Evaluation) -> list[Line]:
     """The key figures as (name, text); metrics normalized per video, for papers, last."""
-    from offnormal.errors import counted
     from offnormal.evaluation.units import TRAITS
 
     metrics = evaluation.distinct_metrics
@@ -111,7 +110,7 @@ def _figures(evaluation: Evaluation) -> list[Line]:
         lines.append(("not scored", f"{number}; scores.csv lists the reasons"))
     if evaluation.calibration is None:
         return [*lines, ("verdicts", "none, the bundle is not calibrated (offnormal calibrate)")]
-    lines.append(("threshold", f"{evaluation.calibration.threshold:.6g}"))
+    lines.append(("threshold", score_text(evaluation.calibration.threshold)))
     lines.append(("guarantee", evaluation.calibration.explanation))
     if evaluation.guarantee is not None:
         answer = f"{evaluation.guarantee.answer.value} on the test set (p-value {evaluation.guarantee.p_value:.2g})"
@@ -137,7 +136,7 @@ def _decisions(evaluation: Evaluation) -> list[Line]:
         ]
     if evaluation.splits and (oracle := evaluation.oracle) is not None:
         passed, detected = percent(oracle.passed), percent(oracle.detected)
-        text = f"{oracle.threshold:.6g}: {passed} passed (test), {detected} detected"
+        text = f"{score_text(oracle.threshold)}: {passed} passed (test), {detected} detected"
         lines.append(("oracle threshold", f"{text} (chosen with the test labels)"))
     if evaluation.alarms is not None:
         lines += _alarms(evaluation.alarms)
@@ -150,11 +149,13 @@ def _share(share: Share) -> str:
 
 def _alarms(report: AlarmReport) -> list[Line]:
     from offnormal.drawing.wording import duration, percent, rate
+    from offnormal.errors import counted
     from offnormal.evaluation.alarms import COVERS_NORMAL_FOOTAGE
 
     lines: list[Line] = []
     if report.false_alarms_per_hour is not None:
-        text = f"{rate(report.false_alarms_per_hour)} per hour ({report.false_alarms} in {duration(report.normal_s)})"
+        text = f"{rate(report.false_alarms_per_hour)} per hour ({report.false_alarms} in {duration(report.normal_s)}, "
+        text += counted(report.false_incidents, "incident") + ")"
         lines.append(("false alarms", text))
     elif report.alarms_per_hour is not None:
         lines.append(("alarms", f"{rate(report.alarms_per_hour)} per hour ({len(report.alarms)})"))

@@ -15,7 +15,7 @@ from offnormal.cli.flags import takes_flags
 from offnormal.cli.show import Verbatim, aligned, program, progress_bar, say, say_json, warn, warn_counts, warn_skipped
 from offnormal.config.layers import build
 from offnormal.config.model import set_values
-from offnormal.errors import UsageError
+from offnormal.errors import UsageError, score_text
 
 if TYPE_CHECKING:
     from offnormal.config.fit import FitConfig
@@ -145,7 +145,7 @@ def _as_text(run: Run, next_step: str | None) -> list[str]:
     if bundle.calibration is None:
         rows.append(("threshold", "none, too little data: scores have no verdicts (offnormal calibrate)"))
     else:
-        rows.append(("threshold", f"{bundle.calibration.threshold:.6g}"))
+        rows.append(("threshold", score_text(bundle.calibration.threshold)))
         rows.append(("guarantee", bundle.calibration.explanation))
     for target in run.destinations:
         state = ", incomplete" if target.missing and target.location else ""

@@ -57,7 +57,13 @@ def _flags(model: type[BaseModel], without: Collection[str], heading: str | None
             title = f"{title or 'Options'}{_SUFFIX}"
         nested, flattened = nested_model(field.annotation), find_mark(field, Flattened)
         written_as = None if named is None else named.name
-        flag = Parameter(name=written_as, group=_group(title), show_default=False if field.default == [] else None)
+        text = _text(field.annotation, field.metadata)
+        flag = Parameter(
+            name=written_as,
+            group=_group(title),
+            show_default=False if field.default == [] else None,
+            metavar=None if text is None else text.label,
+        )
         if nested is not None and flattened is not None:
             inner = _flags(nested, (), title)
             if flattened.file_flag is not None:
@@ -65,7 +71,7 @@ def _flags(model: type[BaseModel], without: Collection[str], heading: str | None
                 inner = {FILE: (Annotated[Path | None, file], Field(None, description=field.description)), **inner}
             nested_flags = create_model(f"{nested.__name__}Flags", **inner)
             flags[name] = (Annotated[nested_flags, Parameter(name="*")], nested_flags())
-        elif (text := _text(field.annotation, field.metadata)) is not None:
+        elif text is not None:
             written = list[str] if _is_list(field.annotation) else str
             default = text.show(field.default) if text.show is not None and field.default is not None else None
             flags[name] = (Annotated[written | None, flag], Field(default, description=field.description))

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from offnormal.config.fit import ImportConfig
 
 _IMPORTABLE = {
-    "ganomaly": "From netG.pth and (optional) netD.pth of samet-akcay/ganomaly.",
-    "mnad": "From the tensors of model.pth and the memory items of keys.pt of cvlab-yonsei/MNAD.",
-    "memae": "From a state dict of donggong1/memae-anomaly-detection, for clips.",
+    "ganomaly": "Import netG.pth and, optionally, netD.pth of samet-akcay/ganomaly.",
+    "mnad": "Import the tensors of model.pth and the memory items of keys.pt of cvlab-yonsei/MNAD.",
+    "memae": "Import a state dict of donggong1/memae-anomaly-detection; for clips.",
 }
 
 

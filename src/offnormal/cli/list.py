@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from offnormal import registry
 from offnormal.cli.show import say, say_json
-from offnormal.errors import UsageError
+from offnormal.errors import UsageError, score_text
 
 if TYPE_CHECKING:
     from offnormal.backbones.video.overview import Row
@@ -74,7 +74,7 @@ def _calibrations(bundle: str | None, *, json: bool) -> int:
             say_json({**asdict(entry), "is_current": is_current})
             continue
         state = " (current)" if is_current else ""
-        say(f"{entry.number}  {entry.created}  threshold {entry.threshold:.6g}  from {entry.source}{state}")
+        say(f"{entry.number}  {entry.created}  threshold {score_text(entry.threshold)}  from {entry.source}{state}")
         say(f"   {entry.guarantee}")
     if not history.entries and not json:
         say("no calibration: offnormal calibrate BUNDLE --normal DIR")

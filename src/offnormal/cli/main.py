@@ -8,7 +8,9 @@ import io
 import keyword
 import logging
 import os
+import select
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -19,6 +21,7 @@ from pydantic import ValidationError
 
 from offnormal.cli.flags import OPTIONS
 from offnormal.cli.help import HelpFormatter
+from offnormal.cli.show import discard_output
 from offnormal.errors import (
     BundleError,
     CalibrationError,
@@ -28,6 +31,7 @@ from offnormal.errors import (
     UsageError,
     WeightsError,
 )
+from offnormal.redact import redact, redact_webhooks
 
 DONE, FAILED, WRONG_USE, ANOMALIES, INTERRUPTED = 0, 1, 2, 3, 130
 _TRACEBACK = "OFFNORMAL_TRACEBACK"  # environment variable: show where an unexpected error happened
@@ -153,15 +157,28 @@ def run(arguments: Sequence[str]) -> int:
         return _complain(_explain(error), WRONG_USE)
     except OffnormalError as error:
         return _complain(str(error), WRONG_USE if isinstance(error, _WRONG_USE) else FAILED)
-    except BrokenPipeError:  # the reader of our output is gone, as with `| head`
-        _discard_output()
-        return DONE
     except KeyboardInterrupt:
         return _complain("interrupted", INTERRUPTED)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the edge
+        if isinstance(error, BrokenPipeError) and _has_no_reader():  # as with `| head`
+            discard_output()
+            return DONE
         if os.environ.get(_TRACEBACK):
-            logging.getLogger(__name__).error("traceback:", exc_info=error)
-        return _complain(_explain_unexpected(error), FAILED)
+            lines = "".join(traceback.format_exception(error))
+            logging.getLogger(__name__).error("traceback: %s", redact_webhooks(lines))
+        return _complain(redact_webhooks(_explain_unexpected(error)), FAILED)
+
+
+def _has_no_reader() -> bool:
+    """Whether the program that reads stdout has ended; other connections break, too."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)  # reports errors only
+        return bool(poll.poll(0))
+    except AttributeError:  # this system cannot tell
+        return True
+    except (OSError, ValueError):  # stdout was replaced by a program that calls us
+        return False
 
 
 def _explain_unexpected(error: Exception) -> str:
@@ -171,6 +188,8 @@ def _explain_unexpected(error: Exception) -> str:
             return (
                 f"too many open files ({error.filename or error}); raise the limit (ulimit -n), or use fewer --workers"
             )
+        if isinstance(error, ConnectionError):
+            return f"a connection failed ({error.strerror or error}); check the address and the network, and retry"
         return f"{error.filename or 'the output'}: {error.strerror or error}"
     if isinstance(error, MemoryError) or "not enough memory" in str(error) or "out of memory" in str(error):
         return "not enough memory; choose a smaller --batch-size or --size, or close other programs"
@@ -202,17 +221,11 @@ def _explain(error: CycloptsError) -> str:
 
 def _complain(message: str, code: int) -> int:
     try:
-        sys.stderr.write(f"offnormal: {message}\n")
+        sys.stderr.write(f"offnormal: {redact(message)}\n")
         sys.stdout.flush()
     except OSError:  # a full disk, or nobody reads any more
-        _discard_output()
+        discard_output()
     return code
-
-
-def _discard_output() -> None:
-    """Send what is still buffered to nowhere; otherwise the interpreter fails again at its end."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _open_streams() -> None:

@@ -14,7 +14,7 @@ from offnormal.cli.flags import takes_flags
 from offnormal.config.layers import build, input_files
 from offnormal.config.model import set_values
 from offnormal.config.score import PredictConfig
-from offnormal.errors import UsageError
+from offnormal.errors import UsageError, score_text
 
 if TYPE_CHECKING:
     from offnormal.data.dataset import Skipped
@@ -128,7 +128,7 @@ def as_text(prediction: Prediction) -> list[str]:
     name = prediction.item.name
     class_name = "" if prediction.item.class_name is None else f"  {prediction.item.class_name}"
     p_text = "-" if math.isnan(p_value) else f"{p_value:.2g}"
-    score = f"score {prediction.table.score[0]:.4g}  p-value {p_text}"
+    score = f"score {score_text(prediction.table.score[0])}  p-value {p_text}"
     return [f"{name}{class_name}  {score}  {_WORDS[prediction.is_anomalous]}"]
 
 
@@ -144,13 +144,13 @@ def _video_text(prediction: Prediction) -> list[str]:
     if peak is None:
         facts.append("not scored: " + "; ".join(dict.fromkeys(why for _, _, why in table.reason)))
     else:
-        facts.append(f"peak {table.score[peak]:.4g} at {clock_tenths(_time(prediction, peak))}")
+        facts.append(f"peak {score_text(table.score[peak])} at {clock_tenths(_time(prediction, peak))}")
         facts.append("no threshold" if prediction.alarms is None else _in_alarm(prediction))
     lines = ["  ".join([prediction.item.name, *facts])]
     for entry in prediction.alarms.alarms if prediction.alarms is not None else ():
         alarm = entry.alarm
-        line = f"  {clock_tenths(alarm.start_s)}-{clock_tenths(alarm.end_s)}  peak {table.score[alarm.peak]:.4g}"
-        line += f" at {clock_tenths(_time(prediction, alarm.peak))}"
+        line = f"  {clock_tenths(alarm.start_s)}-{clock_tenths(alarm.end_s)}"
+        line += f"  peak {score_text(table.score[alarm.peak])} at {clock_tenths(_time(prediction, alarm.peak))}"
         if not math.isnan(table.p_value[alarm.peak]):
             line += f"  p-value {table.p_value[alarm.peak]:.2g}"
         overlay = prediction.overlays.get(alarm.peak)

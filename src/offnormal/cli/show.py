@@ -8,10 +8,11 @@ import os
 import shutil
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from offnormal.errors import OffnormalError, UsageError
 from offnormal.files import is_stdout
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 WIDTH = 80  # columns of printed text
 _LINE_EVERY_S = 30.0
+_FLUSH_S = 0.3  # at the end of the program
 
 
 class Verbatim(str):
@@ -117,15 +119,58 @@ def aligned(rows: Iterable[tuple[str, str]]) -> list[str]:
     return lines
 
 
-def say(text: str = "") -> None:
-    """One line of results on stdout, at once; OffnormalError if stdout cannot be written."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # otherwise Python tries to write the text again when it ends
-        raise OffnormalError(f"stdout: cannot be written ({error.strerror}); free some space, or redirect it") from None
+class _ResultLines:
+    """Lines of results on stdout. A full disk cuts a line: the next attempt completes it, and prints nothing twice."""
+
+    def __init__(self) -> None:
+        self._text, self._rest = "", b""  # the line that was not printed completely, and what is missing
+
+    def __call__(self, text: str = "") -> None:
+        """Print one line, at once; OffnormalError if stdout cannot be written."""
+        try:
+            number = sys.stdout.fileno()
+        except (OSError, ValueError):  # replaced by a program that calls us
+            print(text, flush=True)
+            return
+        sys.stdout.flush()
+        if not self._rest or text != self._text:
+            self._rest += f"{text}{os.linesep}".encode(sys.stdout.encoding, "backslashreplace")
+        self._text = text
+        try:
+            while self._rest:
+                self._rest = self._rest[os.write(number, self._rest) :]
+        except BrokenPipeError:
+            self._rest = b""
+            raise
+        except OSError as error:
+            raise OffnormalError(
+                f"stdout: cannot be written ({error.strerror}); free some space, or redirect it"
+            ) from None
+
+
+say = _ResultLines()
+
+
+def discard_output() -> None:
+    """Send what is still buffered for stdout, and all that follows, to nowhere."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def leave(code: int, message: str = "") -> NoReturn:
+    """End the program; wait neither for its threads nor, for longer than a moment, for readers of its output."""
+
+    def flush() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            if message:
+                warn(message)
+            sys.stdout.flush()
+            sys.stderr.flush()
+
+    last_words = threading.Thread(target=flush, daemon=True)
+    last_words.start()
+    last_words.join(_FLUSH_S)
+    os._exit(code)
 
 
 def say_json(values: object) -> None:

@@ -11,7 +11,7 @@ def command(run: Path, url: str | None = None, /, *, json: bool = False) -> int:
     Parameters
     ----------
     run
-        Run folder, or the folder of the runs of several categories.
+        Run folder, or the folder with the runs of several categories.
     url
         Such as s3://bucket/prefix. Default: the store the run was uploaded to before.
     json

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -16,12 +14,12 @@ from pydantic import BaseModel
 from offnormal.cli.flags import takes_flags
 from offnormal.config.layers import build, input_files
 from offnormal.config.model import set_values
-from offnormal.errors import UsageError
+from offnormal.errors import UsageError, duration_text, score_text
 from offnormal.watching.config import WatchConfig, camera_name
 
 log = logging.getLogger(__name__)
 _POLL_S = 0.1
-_EXIT_S = 4.6  # from the signal to the end of the program at the latest
+_EXIT_S = 4.3  # from the signal to the end of the program at the latest
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -102,24 +100,24 @@ def build_config(
 
 
 def _watch(watch: Watch, *, json: bool) -> int:
-    from offnormal.cli.show import printer, say_json, warn
+    from offnormal.cli.show import discard_output, leave, printer, say_json, warn
     from offnormal.events.event import event_to_json
 
     say = printer(*(sink.path for sink in watch.sinks.values()), json=json)
 
     def print_event(event: Event) -> None:
-        if json:
-            say_json(event_to_json(event))
-        else:
-            say(format_event(event))
+        try:
+            if json:
+                say_json(event_to_json(event))
+            else:
+                say(format_event(event))
+        except BrokenPipeError:
+            discard_output()
+            log.warning("the program that reads stdout has ended; events are no longer printed")
 
     done = threading.Event()
     try:
         with watch.running(print_event) as pipeline:
-            for camera in pipeline.cameras:
-                warn(f"{camera.name}: {camera.frames.setup.address}; {camera.thresholds.guarantee}")
-            if pipeline.metrics_url is not None:
-                warn(f"metrics at {pipeline.metrics_url}")
 
             def stop(_: int, __: FrameType | None) -> None:
                 pipeline.stop()
@@ -128,6 +126,10 @@ def _watch(watch: Watch, *, json: bool) -> int:
             threading.Thread(target=_leave_in_time, args=(pipeline, done), name="exit", daemon=True).start()
             before = [(number, signal.signal(number, stop)) for number in (signal.SIGTERM, signal.SIGINT)]
             try:
+                for camera in pipeline.cameras:
+                    warn(f"{camera.name}: {camera.frames.setup.address}; {camera.thresholds.guarantee}")
+                if pipeline.metrics_url is not None:
+                    warn(f"metrics at {pipeline.metrics_url}")
                 pipeline.run()
             finally:
                 for number, handler in before:
@@ -135,27 +137,24 @@ def _watch(watch: Watch, *, json: bool) -> int:
     finally:
         done.set()
     code = 1 if pipeline.failed else 0
-    if pipeline.hanging:  # the interpreter would wait for these threads
-        _leave(code)
+    if pipeline.is_stopping or pipeline.hanging:  # the interpreter would wait for threads, and for readers of stdout
+        leave(code)
     return code
 
 
 def _leave_in_time(pipeline: WatchPipeline, done: threading.Event) -> None:
-    """End the program a few seconds after it was told to, whatever hangs; events are on disk by then."""
+    """End the program a few seconds after the signal, whatever hangs; events are on disk by then."""
+    from offnormal.cli.show import leave
+
     while not pipeline.is_stopping:
         if done.wait(_POLL_S):
             return
     if done.wait(max(0.0, pipeline.stop_s + _EXIT_S - time.monotonic())):
         return
-    log.warning("something does not answer; leaving without it. Messages that were not sent are sent after a restart")
-    _leave(1 if pipeline.failed else 0)
-
-
-def _leave(code: int) -> None:
-    """End the program without waiting for its threads."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    leave(
+        1 if pipeline.failed else 0,
+        "exiting without what does not answer; messages that were not sent are sent after a restart",
+    )
 
 
 def _check(watch: Watch, *, connect: bool, json: bool) -> int:
@@ -220,7 +219,7 @@ def format_event(event: Event) -> str:
         start, end = f"{event.start:%Y-%m-%d %H:%M:%S}", f"{event.end:%H:%M:%S}"
     facts = [event.camera, f"{start}-{end}" if event.state == "closed" else f"{start}-", event.kind.replace("_", " ")]
     if event.peak_score is not None:
-        facts.append(f"peak {event.peak_score:.4g}")
+        facts.append(f"peak {score_text(event.peak_score)}")
     if event.severity is not None:
         facts.append(event.severity)
     if event.p_value is not None:
@@ -252,7 +251,7 @@ def format_dry_runs(runs: list[DryRun]) -> list[str]:
     """One row per recording: length, alarms, alarm rate, time in alarm, camera events, speed."""
     from offnormal.drawing.wording import percent
 
-    rows = [("recording", "hours", "alarms", "per hour", "in alarm", "camera events", "x real time")]
+    rows = [("recording", "footage", "alarms", "per hour", "in alarm", "camera events", "x real time")]
     for run in runs:
         hours = run.seconds / 3600
         inside = sum(event.duration_s for event in run.anomalies)
@@ -260,6 +259,6 @@ def format_dry_runs(runs: list[DryRun]) -> list[str]:
         share = percent(inside / run.seconds) if run.seconds else "-"
         camera_events = str(len(run.events) - len(run.anomalies))
         speed = f"{run.seconds / run.took_s:.0f}" if run.took_s else "-"
-        rows.append((run.camera, f"{hours:.2f}", str(run.alarms), per_hour, share, camera_events, speed))
+        rows.append((run.camera, duration_text(run.seconds), str(run.alarms), per_hour, share, camera_events, speed))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -37,7 +37,7 @@ class ComputeConfig(DeviceConfig):
     workers: Annotated[int, Field(ge=1, le=256)] | None = None
     """Threads that read and resize images. Default: one per core, at most 8."""
     max_image_pixels: Annotated[Annotated[int, Field(ge=1)] | None, ADVANCED] = None
-    """Largest image that is read. Default: that of the fit, or 200,000,000 pixels: 0.6 GB per thread."""
+    """Largest image to read, in pixels. Default: as in the fit, or 200,000,000 (0.6 GB per thread)."""
     on_error: Literal["fail", "skip"] = "fail"
     """When a file cannot be read: fail, or skip the file and list it."""
 
@@ -76,7 +76,7 @@ class DataConfig(ClassFoldersConfig):
     category: str | None = None
     """Category of a dataset that has several; all: every category."""
     normal_class: Names | None = None
-    """Normal class of a dataset of classes, such as MNIST or class folders of clips. Repeatable for clips."""
+    """Class that is normal in a dataset of classes, such as MNIST or class folders of clips. Repeatable for clips."""
     normal: Path | None = None
     """Folder of normal images or videos, instead of --data."""
     test: Path | None = None
@@ -84,7 +84,7 @@ class DataConfig(ClassFoldersConfig):
     masks: Path | None = None
     """Folder of ground-truth masks: with the same structure as the test folder, or all in one folder."""
     mask_suffix: str | None = None
-    """End of the names of masks, such as _GT for 10000_GT.png: beside the images, or in --masks."""
+    """Ending of mask names, such as _GT for 10000_GT.png; the masks are beside the images, or in --masks."""
     group_by: str | None = None
     """Keep lots or sessions together: folder, or a regular expression on the path."""
 

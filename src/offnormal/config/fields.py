@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, GetCoreSchemaHandler
+from pydantic import AfterValidator, BeforeValidator, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from offnormal.errors import ConfigError
@@ -23,10 +23,14 @@ _UNITS = {"": 1.0, "ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Marks a type that people write as text: `parse` reads it, `show` prints it and writes it to JSON."""
+    """Marks a type that people write as text: `parse` reads it, `show` prints it and writes it to JSON.
+
+    label: what help calls such a value.
+    """
 
     parse: Callable[[object], object]
     show: Callable[..., str] | None = None
+    label: str = "STR"
 
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = core_schema.no_info_before_validator_function(self.parse, handler(source))
@@ -156,12 +160,13 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str | Path) else value
 
 
-Duration = Annotated[float, Text(_parse_duration, _format_duration)]
+Duration = Annotated[float, Text(_parse_duration, _format_duration, "DURATION")]
 PositiveDuration = Annotated[Duration, AfterValidator(_require_positive)]
-Size = Annotated[int | tuple[int, int], Text(_parse_size, _format_size)]
-Split = Annotated[tuple[float, float, float], Text(_parse_split, format_split)]
-FalseAlarmRate = Annotated[Rate, Text(_parse_rate, format_rate)]
+Size = Annotated[int | tuple[int, int], Text(_parse_size, _format_size, "SIZE")]
+Split = Annotated[tuple[float, float, float], Text(_parse_split, format_split, "A/B/C")]
+FalseAlarmRate = Annotated[Rate, Text(_parse_rate, format_rate, "RATE")]
 EventRate = Annotated[FalseAlarmRate, AfterValidator(_require_event_rate)]
-Device = Annotated[str, BeforeValidator(_parse_device)]
+Confidence = Annotated[float, Field(ge=50, lt=100)]  # percent
+Device = Annotated[str, Text(_parse_device, str, "DEVICE")]
 Names = Annotated[list[str], BeforeValidator(parse_names)]
 AS_LIST = BeforeValidator(_as_list)  # one value for a list, as from an environment variable

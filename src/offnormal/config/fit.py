@@ -40,7 +40,7 @@ class FitConfig(TrackingConfig, DataConfig, FootageConfig, ComputeConfig, MaskCo
     size: Size | None = None
     """Input size in pixels: N (square) or HxW, such as 256x320. Default: chosen by the detector."""
     max_input_pixels: Annotated[Annotated[int, Field(ge=1)], ADVANCED] = 4096 * 4096
-    """Largest --size, in pixels."""
+    """Largest input (--size) allowed, in pixels."""
     resize: Annotated[ResizePolicy, ADVANCED] = "median_aspect"
     """How images are resized; median_aspect: to a rectangle with the median aspect ratio of the training images."""
     crop: Annotated[Annotated[int, Field(ge=16)] | None, ADVANCED] = None
@@ -69,7 +69,7 @@ class TrainConfig(FitConfig):
     schedule: Annotated[ScheduleName, ADVANCED] = "constant"
     """Learning rate schedule; step: to a tenth after 1/2 and 3/4; plateau: halved when the validation loss stalls."""
     floor: Annotated[Annotated[float, Field(ge=0, lt=1)] | None, ADVANCED] = None
-    """Final learning rate of a schedule, as a share of the first. Default: 0.01."""
+    """Final learning rate of a schedule, as a share of the initial one. Default: 0.01."""
     precision: Annotated[Literal["32", "bf16", "16"], BeforeValidator(str), ADVANCED] = "32"
     """32, or mixed precision: bf16, or 16 (GPU only)."""
     accumulate: Annotated[Annotated[int, Field(ge=1)], ADVANCED] = 1
@@ -94,7 +94,7 @@ class EmbeddedTrainConfig(TrainConfig):
     """offnormal fit for a detector trained on embeddings."""
 
     embeddings_dir: Annotated[Path, ADVANCED] = Path("~/.cache/offnormal/embeddings")
-    """Folder that stores embeddings of videos for later fits."""
+    """Folder where embeddings of videos are stored for later fits."""
     embeddings_gb: Annotated[float, Field(ge=0, allow_inf_nan=False), ADVANCED] = 4.0
     """Size limit of that folder in gigabytes; 0: store nothing."""
 

@@ -137,7 +137,7 @@ def _substitute(value: object, environment: Mapping[str, str], file: Path, subst
         if name is None:
             return "${"
         if not name.isidentifier():
-            raise ConfigError(f"{file}: ${{{name}}} is no valid variable name; write $${{ for a literal ${{")
+            raise ConfigError(f"{file}: ${{{name}}} is not a valid variable name; write $${{ for a literal ${{")
         if name not in environment:
             raise ConfigError(f"{file}: ${{{name}}}: the environment variable {name} is not set; set it")
         if _INSIDE_LOGIN.search(value[: match.start()]) and _RESERVED.search(environment[name]):

@@ -20,11 +20,15 @@ class RulesConfig(VerbConfig):
     merge_gap: Duration = 5.0
     """Runs above the threshold that are no further apart than this are one alarm."""
     cool_down: Duration = 0.0
-    """No other alarm starts for this long after the end of one."""
+    """No alarm starts for this long after the end of another."""
     max_duration: PositiveDuration = 600.0
     """A longer alarm is closed and continues as a new one."""
     max_gap: PositiveDuration = 3.0
-    """An alarm ends where no score follows for longer than this."""
+    """An alarm ends if no score follows for longer than this."""
+    incident_gap: Duration = 600.0
+    """An alarm that starts sooner than this after the end of the last one belongs to the same incident."""
+    renew: PositiveDuration = 1800.0
+    """An incident that lasts longer is alerted again, and counts again."""
     hysteresis: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """How far the score must fall below the threshold to end an alarm: share of the distance to the median score."""
 

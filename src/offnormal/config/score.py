@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from offnormal.config.data import ComputeConfig, DataConfig, FootageConfig, MaskConfig
-from offnormal.config.fields import FalseAlarmRate, PositiveDuration
+from offnormal.config.fields import Confidence, FalseAlarmRate, PositiveDuration
 from offnormal.config.model import ADVANCED, Heading
 from offnormal.config.rules import AlarmConfig
 
@@ -25,6 +25,8 @@ class CalibrateConfig(FootageConfig, AlarmConfig, ComputeConfig, MaskConfig):
     """Use everything in --normal, even if names in it describe a split, labels, or masks."""
     rate: Annotated[FalseAlarmRate | None, Heading("Threshold")] = None
     """Expected false-alarm rate, such as 1%, or 2/hour for footage. Default: the smallest the data supports."""
+    confidence: Annotated[Confidence | None, Heading("Threshold")] = None
+    """For a rate per hour or day: percent confidence that the mean rate is at most --rate. Default: it is expected."""
     group_by: Annotated[str | None, Heading("Data")] = None
     """Keep lots or sessions together: folder, or a regular expression on the path."""
     out: Annotated[Path | None, Heading("Output")] = None
@@ -91,6 +93,6 @@ class BenchmarkConfig(ComputeConfig):
     data: Annotated[Path | None, Heading("Input")] = None
     """Images or videos to read: a folder, or one video. Default: generated images."""
     images: Annotated[Annotated[int, Field(ge=1)], Heading("Input")] = 128
-    """Number of images to read; fewer files are read repeatedly."""
+    """Number of images to read; if there are fewer, they are read repeatedly."""
     rounds: Annotated[Annotated[int, Field(ge=1)], Heading("Input")] = 5
     """Number of rounds that alternate between detector and reference."""

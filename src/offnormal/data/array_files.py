@@ -127,4 +127,4 @@ def _explain_errors(path: Path) -> Iterator[None]:
                 "numpy.concatenate([numpy.ravel(v) for v in values]).astype('uint8')); for masks: one file per video"
             ) from None
         reason = str(error) or type(error).__name__
-        raise DataError(f"{path}: damaged, or not the file type of its suffix ({reason})") from None
+        raise DataError(f"{path}: damaged, or its suffix is wrong ({reason})") from None

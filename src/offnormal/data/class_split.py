@@ -152,9 +152,9 @@ def split_clips(clips: Sequence[Item], classes: ClassChoice, *, layout: str, gro
     for split in ("train", "calibration", "test"):
         if split not in splits.values():
             raise DataError(
-                f"{counted(len(splits), 'original')} of normal classes ({', '.join(classes.normal)}) and --split "
-                f"{classes.shares[0]:g}/{classes.shares[1]:g}/{classes.shares[2]:g} leave none for {split}: add clips, "
-                "or change --split TRAIN/TEST/CALIBRATION; copies of one original stay in one split"
+                f"{counted(len(splits), 'original')} of normal classes ({', '.join(classes.normal)}): --split "
+                f"{classes.shares[0]:g}/{classes.shares[1]:g}/{classes.shares[2]:g} leaves none for {split}; add "
+                "clips, or change --split TRAIN/TEST/CALIBRATION. Copies of one original stay in one split"
             )
     used = [clip for clip in clips if clip.class_name in (*classes.normal, *classes.anomalous)]
     return Split(

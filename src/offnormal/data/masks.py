@@ -81,15 +81,6 @@ def _is_same_aspect(size: tuple[int, int], image_size: tuple[int, int]) -> bool:
     )
 
 
-def resize_mask(marked: np.ndarray, spec: InputSpec, *, image_size: tuple[int, int] | None = None) -> np.ndarray:
-    """Resize marked pixels (H, W) bool to the input size; padding is not marked.
-
-    image_size: (H, W) of the image, if the mask has another size.
-    """
-    placement = compute_placement(image_size or (marked.shape[0], marked.shape[1]), spec)
-    return _crop_or_pad(scale_mask(marked, placement.scaled), placement, spec.size)
-
-
 def _crop_or_pad(scaled: np.ndarray, placement: Placement, size: tuple[int, int]) -> np.ndarray:
     if placement.scaled == size:
         return scaled

@@ -99,9 +99,9 @@ def _choose_layout(data: Path, layout: str | None, classes: ClassChoice) -> Layo
         return registry.resolve("layouts", layout)
     if not classes.names_classes:
         return _recognize(data)
-    for candidate in registry.resolve_all("layouts").values():
+    for name, candidate in registry.resolve_all("layouts").items():
         has_classes = is_class_layout(candidate) or getattr(candidate, "categories_are_classes", False)
-        if has_classes and candidate.recognizes(data):
+        if has_classes and registry.recognizes(name, candidate, data):
             return candidate
     return ClassFoldersLayout if videos_in(data, recursive=True) else _recognize(data)
 
@@ -199,7 +199,7 @@ def _contains_videos(path: Path) -> bool:
 def _recognize(data: Path) -> Layout:
     layouts = registry.resolve_all("layouts")
     for name, layout in sorted(layouts.items(), key=lambda item: _LAST.get(item[0], 0)):
-        if layout.recognizes(data):
+        if registry.recognizes(name, layout, data):
             if name == "folder" and (videos := videos_in(data, recursive=True)):
                 raise DataError(
                     f"{data} contains images and videos, such as {videos[0].relative_to(data)}; choose one with "

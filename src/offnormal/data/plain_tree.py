@@ -111,7 +111,7 @@ def _advise(root: Path, files: Sequence[Path]) -> str:
 
 def _advise_options(root: Path, files: Sequence[Path], general: str) -> str:
     for name, layout in registry.resolve_all("layouts").items():
-        if name not in _GENERAL and layout.recognizes(root):
+        if name not in _GENERAL and registry.recognizes(name, layout, root):
             category = next(iter(layout.categories(root)), None)
             words = ["--data", str(root), "--layout", name, *(["--category", category] if category else [])]
             return f"Read it with: {shlex.join(words)}"

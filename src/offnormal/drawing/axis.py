@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _WIDE_RANGE = 30.0  # highest to lowest, or range to interquartile range; above it the axis is nonlinear
-_LOG_FLOOR = 1e-4  # lower limit of a logarithmic axis as a share of the median; an outlier near 0 would stretch it
+_LOG_FLOOR = 1e-2  # lower limit of a log axis as a share of the lowest median; an outlier near 0 would stretch it
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +76,18 @@ def axis_for(groups: Iterable[np.ndarray], threshold: float | None = None) -> Sc
     """Return the axis that covers all finite scores of several groups (R,) and the threshold.
 
     Logarithmic where positive scores span more than a factor of 30; asinh where they reach to 0 or below and span
-    more than 30 times their quartiles; otherwise straight.
+    more than 30 times the quartiles of the narrowest group, which would be a line; otherwise straight.
     """
-    values = np.concatenate([np.zeros(0), *(np.asarray(group, dtype=np.float64) for group in groups)])
-    values = values[np.isfinite(values)]
-    range_values = np.append(values, threshold) if threshold is not None and np.isfinite(threshold) else values
+    finite = [values[np.isfinite(values)] for values in (np.asarray(group, dtype=np.float64) for group in groups)]
+    ends = [threshold] if threshold is not None and np.isfinite(threshold) else []
+    range_values = np.concatenate([*finite, ends])
     if not range_values.size:
         return ScoreAxis("linear", 0.0, 1.0)
-    low, middle, high = float(range_values.min()), float(np.median(range_values)), float(range_values.max())
+    low, high = float(range_values.min()), float(range_values.max())
+    quartiles = [np.percentile(values, (25, 50, 75)) for values in [*finite, range_values] if values.size]
     if low > 0 and high / low > _WIDE_RANGE:
-        return ScoreAxis("log", max(low, middle * _LOG_FLOOR), high)
-    spread = float(np.subtract(*np.percentile(range_values, (75, 25))))
+        return ScoreAxis("log", max(low, min(middle for _, middle, _ in quartiles) * _LOG_FLOOR), high)
+    spread = float(min((third - first for first, _, third in quartiles if third > first), default=0.0))
     if low <= 0 and spread > 0 and high - low > _WIDE_RANGE * spread:
         return ScoreAxis("asinh", low, high, bend=spread)
     margin = 0.02 * (high - low) or 0.05 * abs(high) or 1.0

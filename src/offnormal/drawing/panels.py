@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from offnormal.drawing.overlay import draw_contour, line_width, overlay
+from offnormal.drawing.wording import score
 
 _GOLDEN = 0.618034  # hue step in turns: consecutive numbers get distant hues, for any count
 _GAIN = 3  # factor that makes small differences visible
@@ -83,7 +84,7 @@ def build_panels(
     if map is not None:
         resized = np.asarray(Image.fromarray(map.astype(np.float32)).resize(photo.size, Image.Resampling.BILINEAR))
         heat = overlay(np.asarray(photo), resized, threshold=threshold, low=low, high=high)
-        panels.append(Panel("heat map", heat))
+        panels.append(Panel("heat map" if resized.max() > low else f"heat map: all below {score(low)}", heat))
     if mask is not None and mask.any():
         panels.append(Panel("marked region", _draw_outline(photo, mask)))
     if reconstruction is not None:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from offnormal.drawing.axis import ScoreAxis, axis_for
 from offnormal.drawing.figure import COLORS, annotate, new_axes, to_svg
+from offnormal.errors import rounded, score_text
 from offnormal.metrics.decision import OracleThreshold, ThresholdSweep
 from offnormal.metrics.image import precision_recall_curve, roc_curve
 
@@ -102,7 +103,7 @@ def sweep(
         axes.axvline(oracle.threshold, color=COLORS["muted"], linewidth=1.2, linestyle=(0, (4, 3)))
         is_right_half = float(axis.position(np.array([oracle.threshold]))[0]) > 0.6
         side = "right" if is_right_half else "left"
-        annotate(axes, oracle.threshold, 3, f"oracle threshold {oracle.threshold:.4g}", color="muted", ha=side)
+        annotate(axes, oracle.threshold, 3, f"oracle threshold {score_text(oracle.threshold)}", color="muted", ha=side)
     _draw_threshold(axes, threshold, axis)
     return to_svg(figure, "Passed and detected over the threshold")
 
@@ -145,7 +146,7 @@ def _set_score_scale(axes: Axes, axis: ScoreAxis) -> None:
     axes.set_xlim(axis.low, axis.high)
     axes.xaxis.grid(visible=False, which="both")
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: rounded(value, 4)))
 
 
 def _draw_threshold(axes: Axes, threshold: float | None, axis: ScoreAxis) -> None:
@@ -156,7 +157,7 @@ def _draw_threshold(axes: Axes, threshold: float | None, axis: ScoreAxis) -> Non
     top = axes.get_ylim()[1]
     is_right_half = float(axis.position(np.array([threshold]))[0]) > 0.6
     side = "right" if is_right_half else "left"
-    annotate(axes, threshold, top, f"threshold {threshold:.4g}", color="ink", ha=side)
+    annotate(axes, threshold, top, f"threshold {score_text(threshold)}", color="ink", ha=side)
 
 
 def _bin_count(groups: Mapping[str, np.ndarray], max_bins: int) -> int:

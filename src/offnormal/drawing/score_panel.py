@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from offnormal.drawing.wording import clock_tenths
+from offnormal.errors import score_text
 
 GROUND = (18, 22, 29)  # colors of the dark report page
 ALARM = (235, 62, 40)
@@ -102,9 +103,9 @@ class ScorePanel:
         draw.fontmode = "L"
         font = _font(self._font_size)
         middle, padding = self._status // 2, self._font_size // 2
-        score = "not scored" if math.isnan(value) else f"score {value:.4g}"
+        score = "not scored" if math.isnan(value) else f"score {score_text(value)}"
         right = self.width - padding
-        threshold_text = "" if self._threshold is None else f"threshold {self._threshold:.4g}"
+        threshold_text = "" if self._threshold is None else f"threshold {score_text(self._threshold)}"
         for text, color in ((threshold_text, _MUTED), (score, _INK)):
             if text:
                 draw.text((right, middle), text, color, font, anchor="rm")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from offnormal.drawing.axis import ScoreAxis, axis_for
 from offnormal.drawing.figure import COLORS, annotate, new_axes, to_svg
 from offnormal.drawing.wording import clock_text
+from offnormal.errors import rounded, score_text
 from offnormal.metrics.clock import runs
 from offnormal.metrics.video import FrameScores
 
@@ -74,7 +75,7 @@ def timeline(
         level = float(axis.position(np.array([threshold]))[0])
         axes.axhline(level, color=COLORS["ink"], linewidth=1, linestyle=(0, (5, 3)))
         va = "bottom" if level < 0.85 else "top"  # higher, the text would overlap the alarms
-        annotate(axes, float(edges[0]), level, f"threshold {threshold:.4g}", color="ink", va=va)
+        annotate(axes, float(edges[0]), level, f"threshold {score_text(threshold)}", color="ink", va=va)
     return to_svg(figure, f"Score over time of {video.name}")
 
 
@@ -151,7 +152,7 @@ def _score_ticks(axes: Axes, axis: ScoreAxis) -> None:
 
     ticks = np.array(axis.ticks(4) if axis.kind != "linear" else MaxNLocator(4).tick_values(axis.low, axis.high))
     ticks = ticks[(ticks >= axis.low) & (ticks <= axis.high)]
-    axes.set_yticks(axis.position(ticks), [f"{tick:.4g}" for tick in ticks])
+    axes.set_yticks(axis.position(ticks), [rounded(tick, 4) for tick in ticks])
 
 
 def _time_ticks(axes: Axes, edges: Points, *, has_clock: bool, max_ticks: int) -> None:

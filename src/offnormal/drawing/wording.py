@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from offnormal.errors import duration_text, score_text
+
 if TYPE_CHECKING:
     from offnormal.metrics.decision import Share
-import math
 
 NONE = "\N{EN DASH}"
 
@@ -28,16 +30,8 @@ def share(value: float | None) -> str:
 
 
 def score(value: float | None) -> str:
-    """Format a raw score or threshold with four significant digits, and with all digits before the decimal point.
-
-    >>> score(173.0), score(0.05), score(1234.0), score(56789.0)
-    ('173.0', '0.05000', '1234', '56,789')
-    """
-    if value is None:
-        return NONE
-    if 1e4 <= abs(value) < 1e7:
-        return f"{value:,.0f}"
-    return f"{value:#.4g}".rstrip(".")
+    """Format a raw score or threshold."""
+    return NONE if value is None else score_text(value)
 
 
 def hundred(value: float | None) -> str:
@@ -74,16 +68,8 @@ def rate(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Format a duration in a suitable unit.
-
-    >>> duration(0.24), duration(59.96), duration(150), duration(9000), duration(None)
-    ('0.24 s', '60 s', '2.5 min', '2.5 h', '–')
-    """
-    if seconds is None:
-        return NONE
-    size, unit = (1, "s") if seconds < 90 else (60, "min") if seconds < 5400 else (3600, "h")
-    value = seconds / size
-    return f"{value:.2g} {unit}" if value < 10 else f"{value:,.0f} {unit}"
+    """Format a duration in a suitable unit."""
+    return NONE if seconds is None else duration_text(seconds)
 
 
 def interval(value: Share) -> str:

@@ -5,17 +5,19 @@ starts. A *span* is a run of frames labeled anomalous. An alarm is true if any o
 false. A span is detected if an alarm is on during any of its frames; the delay is the time from the start of the span
 to the opening of the alarm (0 if it was already open). Alarms and spans are within one video.
 
-An alarm that never ends detects every span and is no false alarm: `normal_time_in_alarm` reveals it.
+An alarm that never ends detects every span and is not a false alarm: `normal_time_in_alarm` reveals it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from offnormal.events.alarms import Alarm, find_alarms
+from offnormal.events.incidents import alert_times
 from offnormal.events.machine import EventRules
 from offnormal.metrics.video import FrameScores
 
@@ -70,6 +72,21 @@ class AlarmReport:
         return sum(alarm.is_false is True for alarm in self.alarms)
 
     @property
+    def incidents(self) -> int:
+        """Number of incidents, see `events.incidents`."""
+        return self._incidents(self.alarms)
+
+    @property
+    def false_incidents(self) -> int:
+        """Number of incidents of the false alarms."""
+        return self._incidents([alarm for alarm in self.alarms if alarm.is_false])
+
+    def _incidents(self, alarms: list[VideoAlarm]) -> int:
+        by_video = groupby(alarms, lambda alarm: alarm.video)
+        times = [[(alarm.alarm.start_s, alarm.alarm.end_s) for alarm in of] for _, of in by_video]
+        return sum(len(alert_times(events, self.rules)) for events in times)
+
+    @property
     def false_alarms_per_hour(self) -> float | None:
         """False alarms per hour of scored footage that is labeled normal."""
         return self.false_alarms * _HOUR_S / self.normal_s if self.normal_s else None
@@ -121,6 +138,8 @@ class AlarmReport:
         return {
             "rules": self.rules.model_dump(),
             "alarms": len(self.alarms),
+            "incidents": self.incidents,
+            "false_incidents": self.false_incidents,
             "spans_detected": self.detected,
             "spans_missed": self.missed,
             **{name: getattr(self, name) for name in (*counts, *times)},

@@ -4,7 +4,7 @@ Metrics are computed again from the scores of these units, so that no run benefi
 from the first run have 95 % intervals from a bootstrap over whole videos (groups, items), with the same draws for all
 runs; if an interval contains 0, the difference may be noise. `combined` sums the -log p-values of the runs, as in
 Fisher's method for independent tests (Statistical Methods for Research Workers, 1925, sec. 21.1). Detectors on the same
-frames are not independent, so the sum only ranks frames: it is no p-value and has no calibrated threshold.
+frames are not independent, so the sum only ranks frames: it is not a p-value and has no calibrated threshold.
 """
 
 from __future__ import annotations

@@ -242,7 +242,7 @@ def check_on_test_set(
     if calibration.rate.per in ("image", "clip") or alarms is None or not alarms.normal_s:
         return None  # a share of images has no meaning for correlated frames
     if not calibration.rate.is_share:
-        return check_guarantee(calibration, alarms.false_alarms, alarms.normal_s)
+        return check_guarantee(calibration, alarms.false_incidents, alarms.normal_s)
     if calibration.block_s is None:
         return None
     above = sum(_exceedances(video, calibration.threshold, calibration.block_s) for video in series)

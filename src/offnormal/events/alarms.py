@@ -1,11 +1,14 @@
 """Alarms of scored frames by the event rules, for evaluate, predict, and calibrate; `watch` raises the same ones.
 
-An alarm is an event of `events.machine`; an event that was split at `max_duration` counts as one alarm.
+An alarm is an event of `events.machine`; an event that was split at `max_duration` counts as one alarm. An alarm that
+lasts until the end of a video ends with the last frame; in `watch`, which does not know how long that frame lasts, with
+its last score.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -14,7 +17,7 @@ from typing import Generic, TypeVar
 import numpy as np
 
 from offnormal.errors import UsageError
-from offnormal.events.machine import EventMachine, EventRules, Occurrence
+from offnormal.events.machine import EventMachine, EventRules
 from offnormal.metrics.video import FrameScores
 
 FrameT = TypeVar("FrameT")
@@ -40,60 +43,88 @@ def find_alarms(
     low_threshold: an alarm ends at or below it; None: at the threshold itself. Raises UsageError for a video without a
     clock, ConfigError if low_threshold is above threshold.
     """
-    if not video.clock.has_clock:
-        raise UsageError(f"{video.name}: no frame times, but alarms need them; set the frame rate with --fps")
-    bounds = pairwise([0, *sorted(video.clock.restarts), len(video.scores)])
-    return [
-        alarm
-        for start, stop in bounds
-        for alarm in _in_segment(video, slice(start, stop), threshold, rules, low_threshold)
-    ]
+    return VideoScan(video, rules).alarms(threshold, low_threshold)
 
 
-def _in_segment(
-    video: FrameScores, rows: slice, threshold: float, rules: EventRules, low_threshold: float | None
-) -> list[Alarm]:
-    lost = set(video.lost)
-    frames = [frame for frame in range(rows.start, rows.stop) if frame not in lost]
-    times, scores = video.clock.times_s[frames], video.held_scores[frames]
-    machine = EventMachine(rules, threshold, low_threshold)
-    occurrences = [*machine.push_all(times, scores), *machine.finish()]
-    index = dict(zip(times.tolist(), frames, strict=True))
-    opened: dict[float, float] = {}
-    alarms: list[Alarm] = []
-    for occurrence in occurrences:
-        if not occurrence.is_over:
-            opened[occurrence.start_s] = occurrence.end_s
-        elif occurrence.continues_s is not None and alarms:
-            alarms[-1] = _merge(alarms[-1], occurrence, index, video.held_scores, machine.low_threshold)
-        else:
-            first_s = opened[occurrence.start_s]
-            alarms.append(_alarm(occurrence, first_s, index, video.held_scores, machine.low_threshold))
-    return alarms
+class VideoScan:
+    """Finds the alarms of one video at any threshold; UsageError for a video without a clock."""
+
+    def __init__(self, video: FrameScores, rules: EventRules) -> None:
+        if not video.clock.has_clock:
+            raise UsageError(f"{video.name}: no frame times, but alarms need them; set the frame rate with --fps")
+        times, scores, lost = video.clock.times_s, video.held_scores, list(video.lost)
+        self._ends_s = video.clock.ends_s
+        self._segments: list[tuple[np.ndarray, EventScan]] = []  # decoded frames between restarts
+        for start, stop in pairwise([0, *sorted(video.clock.restarts), len(scores)]):
+            frames = np.setdiff1d(np.arange(start, stop), lost, assume_unique=True)
+            self._segments.append((frames, EventScan(times[frames], scores[frames], rules)))
+
+    def alarms(self, threshold: float, low_threshold: float | None = None) -> list[Alarm]:
+        """Alarms at a threshold, see `find_alarms`."""
+        return [
+            Alarm(
+                start=int(frames[start]),
+                stop=int(frames[end]) + int(stop > end),
+                peak=int(frames[start + int(np.nanargmax(scan.scores[start:stop]))]),
+                start_s=float(scan.times_s[start]),
+                end_s=float(self._ends_s[frames[end]] if stop > end else scan.times_s[end]),
+                opened_s=float(scan.times_s[opened]),
+            )
+            for frames, scan in self._segments
+            for start, opened, end, stop in scan.events(threshold, low_threshold)
+        ]
 
 
-def _alarm(occurrence: Occurrence, opened_s: float, index: dict[float, int], scores: np.ndarray, low: float) -> Alarm:
-    end = index[occurrence.end_s]
-    return Alarm(
-        start=index[occurrence.start_s],
-        stop=end + int(scores[end] > low),  # ends before the first low frame, or with the last frame
-        peak=index[occurrence.peak_s],
-        start_s=occurrence.start_s,
-        end_s=occurrence.end_s,
-        opened_s=opened_s,
-    )
+class EventScan:
+    """Finds the events of a whole series at any threshold: those of `EventMachine`, in time that grows with events.
 
+    Between the frames where the machine's state changes, it jumps. An event that the machine splits at `max_duration_s`
+    is one event here.
+    """
 
-def _merge(earlier: Alarm, occurrence: Occurrence, index: dict[float, int], scores: np.ndarray, low: float) -> Alarm:
-    later = _alarm(occurrence, earlier.opened_s, index, scores, low)
-    return Alarm(
-        start=earlier.start,
-        stop=later.stop,
-        peak=later.peak if scores[later.peak] > scores[earlier.peak] else earlier.peak,
-        start_s=earlier.start_s,
-        end_s=later.end_s,
-        opened_s=earlier.opened_s,
-    )
+    def __init__(self, times_s: np.ndarray, scores: np.ndarray, rules: EventRules) -> None:
+        """times_s, scores: (T,), NaN where there is no score; times rise."""
+        self.times_s, self.scores, self.rules = times_s, scores, rules
+        self._after_gaps = np.flatnonzero(np.diff(times_s) > rules.max_gap_s) + 1
+
+    def events(self, threshold: float, low_threshold: float | None = None) -> Iterator[tuple[int, int, int, int]]:
+        """Frames where an event starts, opens, and ends, and the first frame after it.
+
+        It ends with the first low frame, which is no longer part of it, or with the last frame before a gap or the end
+        of the series. Raises ConfigError if low_threshold is above threshold.
+        """
+        low = EventMachine(self.rules, threshold, low_threshold).low_threshold
+        times, is_above = self.times_s, self.scores > threshold
+        above, not_above = np.flatnonzero(is_above), np.flatnonzero(~is_above)
+        falls = not_above if low == threshold else np.flatnonzero(~(self.scores > low))
+        quiet_until_s, frame = -math.inf, 0
+        while (start := self._next(above, frame)) < len(times):
+            if times[start] < quiet_until_s:
+                frame = int(np.searchsorted(times, quiet_until_s))
+                continue
+            stop = min(self._next(not_above, start), self._next(self._after_gaps, start + 1))
+            opened = start + int(np.searchsorted(times[start:stop] - times[start], self.rules.min_duration_s))
+            if opened >= stop:
+                frame = stop
+                continue
+            end, stop, frame = self._follow(opened, above, falls)
+            quiet_until_s = times[end] + self.rules.cool_down_s
+            yield start, opened, end, stop
+
+    def _follow(self, frame: int, above: np.ndarray, falls: np.ndarray) -> tuple[int, int, int]:
+        """Where an open event ends, the first frame after it, and the next frame above the threshold."""
+        while True:
+            low, gap = self._next(falls, frame + 1), self._next(self._after_gaps, frame + 1)
+            stop = min(low, gap)
+            end = low if low < gap else stop - 1
+            frame = self._next(above, stop)
+            if frame == len(self.times_s) or self.times_s[frame] - self.times_s[end] > self.rules.merge_gap_s:
+                return end, stop, frame
+
+    def _next(self, frames: np.ndarray, start: int) -> int:
+        """The first of `frames` from `start` on; T if there is none."""
+        position = int(np.searchsorted(frames, start))
+        return int(frames[position]) if position < len(frames) else len(self.times_s)
 
 
 class AlarmPeaks(Generic[FrameT]):

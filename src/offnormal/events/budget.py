@@ -1,33 +1,34 @@
-"""An alarm budget: the threshold for a number of events per hour or day, from a camera's normal footage.
+"""An alarm budget: the threshold for a number of incidents per hour or day, from a camera's normal footage.
 
-A score opens an event when the lowest score of the last `min_duration_s` is above the threshold. The highest such value
-of a block of footage is therefore the threshold below which the block raises an event. The threshold is an order
-statistic of these block maxima (`calibration.footage`), for the effective number of blocks by their autocorrelation. A
-block can raise several events: while the event rules, with hysteresis, merging, and cool-down, raise more events on the
-footage than the guarantee allows, the threshold is raised from one block's value to the next.
+The incidents of the footage are counted at each threshold where the count changes, highest first. The threshold is the
+lowest whose rate of incidents is at most the one asked for: on this footage, or with a confidence for the mean of such
+footage (`calibration.incident_rate`).
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from offnormal.calibration.calibration import Calibration, Kind
-from offnormal.calibration.footage import block_maxima, block_seconds, calibrate_footage
-from offnormal.calibration.guarantee import order_statistic, rate_interval
+from offnormal.calibration.incident_rate import MIN_DISPERSION, later_interval, mean_bound
 from offnormal.config.rules import RulesConfig
-from offnormal.errors import CalibrationError, counted, rounded
-from offnormal.events.alarms import find_alarms
+from offnormal.errors import CalibrationError, counted, duration_text
+from offnormal.events.footage import Footage, Rung
 from offnormal.events.machine import EventRules, low_threshold
 from offnormal.metrics.video import FrameScores
 from offnormal.types import Rate
 
-FORMAT_VERSION = 2  # 2: calibrations with a rank
+FORMAT_VERSION = 3  # 3: incidents
+_HOUR_S = 3600.0
+_MOST_MINUTES = 0.25  # a threshold below the level of more minutes says nothing about incidents
+_ROUNDING = 1e-9
 
 
 class _Stored(BaseModel):
@@ -42,12 +43,13 @@ class _Stored(BaseModel):
     camera: str
     setup_hash: str | None
     events: int
+    incidents: int
     hours: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlarmBudget:
-    """The thresholds of one camera for a number of events per hour or day; stored in one file per camera."""
+    """The thresholds of one camera for a number of incidents per hour or day; stored in one file per camera."""
 
     calibration: Calibration
     low_threshold: float  # an event ends at or below it
@@ -56,32 +58,34 @@ class AlarmBudget:
     camera: str
     setup_hash: str | None  # hash of the masks and zones of the footage's scores
     events: int  # that the calibration footage itself raises
-    hours: float  # of scored footage, in sufficiently full blocks
+    incidents: int  # of these events
+    hours: float  # of scored footage
 
     @property
     def explanation(self) -> str:
-        """The guarantee, its footage, and the number of events that the footage itself raises."""
+        """The rate, its footage, and the number of incidents that the footage itself raises."""
         return (
-            f"{self.calibration.explanation}; {rounded(self.hours)} h of footage, with "
-            f"{counted(self.events, 'event')}. Valid only for the hours, seasons, and weather in the footage"
+            f"{self.calibration.explanation}; {duration_text(3600 * self.hours)} of footage, with "
+            f"{counted(self.incidents, 'incident')} ({counted(self.events, 'event')}). Valid only for the "
+            "hours, seasons, and weather in the footage"
         )
 
     def require(self, *, bundle: str, setup_hash: str | None, rules: EventRules) -> None:
         """CalibrationError unless it belongs to this bundle, these masks and zones, and these rules."""
         for item, expected, actual in (
-            ("bundle", self.calibration.bundle, bundle),
-            ("masks and zones", self.setup_hash, setup_hash),
-            ("rules", self.rules, rules),
+            ("another bundle", self.calibration.bundle, bundle),
+            ("other masks and zones", self.setup_hash, setup_hash),
+            ("other rules", self.rules, rules),
         ):
             if expected != actual:
                 raise CalibrationError(
-                    f"the alarm budget of camera {self.camera} belongs to other {item} ({expected}, now {actual}), "
+                    f"the alarm budget of camera {self.camera} belongs to {item} ({expected}, now {actual}), "
                     "so its guarantee does not apply; calibrate this camera again"
                 )
 
     def to_json(self) -> dict[str, object]:
         """Plain values."""
-        names = ("low_threshold", "hysteresis", "camera", "setup_hash", "events", "hours")
+        names = ("low_threshold", "hysteresis", "camera", "setup_hash", "events", "incidents", "hours")
         return {
             "format_version": FORMAT_VERSION,
             "calibration": self.calibration.to_json(),
@@ -108,7 +112,7 @@ class AlarmBudget:
         return cls(**{**dict(plain), "calibration": calibration})
 
 
-def budget_events(
+def budget_incidents(
     videos: Sequence[FrameScores],
     peaks: Sequence[np.ndarray] | None,
     *,
@@ -116,84 +120,89 @@ def budget_events(
     rules: EventRules,
     kind: Kind,
     bundle: str,
+    confidence: float | None = None,
     camera: str = "",
     setup_hash: str | None = None,
     hysteresis: float = RulesConfig().hysteresis,
 ) -> AlarmBudget:
-    """Thresholds for at most `rate` events, from the scores of normal footage of one camera.
+    """Thresholds for `rate` incidents, from the scores of normal footage of one camera.
 
+    confidence: None: the expected rate is at most `rate`; percent: with this confidence, the mean rate is.
     peaks: for each video, the highest map value of every frame (T,), for the pixel threshold.
-    Raises CalibrationError for a video without a clock, and when the footage cannot guarantee the rate; the message
-    states the rate that it can guarantee and the footage that the rate needs.
+    Raises CalibrationError for a video without a clock, and when the footage cannot support the rate; the message
+    states the footage that the rate needs.
     """
-    opening = [replace(video, scores=_video_opening_levels(video, rules)) for video in videos]
-    calibration = calibrate_footage(opening, peaks, rate=rate, kind=kind, bundle=bundle)
-    blocks = block_maxima(opening, block_seconds(rate))
-    highest = np.sort(blocks.maxima)
-    allowed = len(highest) - order_statistic(len(highest), blocks.share(rate), blocks.effective)
-    scores = np.sort(np.concatenate([video.scores[video.scored] for video in videos]))
-    median = float(np.median(scores))
-    for threshold in (float(value) for value in highest[len(highest) - allowed - 1 :]):
-        low = low_threshold(threshold, median, hysteresis)
-        events = sum(len(find_alarms(video, threshold, rules, low)) for video in videos)
-        if events <= allowed:
-            break
-    above = max(events, int((highest > threshold).sum()))
-    k = (len(highest) - above) * blocks.effective / len(highest)
-    per_block = rate.value / blocks.share(rate)
-    low_rate, high_rate = rate_interval(blocks.effective, k)
-    calibration = replace(
-        calibration,
-        threshold=threshold,
-        interval=(per_block * low_rate, per_block * high_rate),
-        rank=blocks.effective + 1 - k,
+    footage = Footage(videos, rules)
+    scores = np.sort(np.concatenate([np.zeros(0), *(video.scores[video.scored] for video in videos)]))
+    exposure = footage.hours * rate.per_hour / rate.value  # in hours or days, as the rate
+    median = float(np.median(scores)) if len(scores) else 0.0
+    rung = _find_rung(footage, exposure, rate, confidence, lambda level: low_threshold(level, median, hysteresis))
+    pixel = None
+    if peaks is not None:
+        highest = footage.minute_maxima(peaks)
+        pixel = float(highest[max(0, len(highest) - rung.minutes - 1)])
+    calibration = Calibration(
+        kind=kind,
+        rate=rate,
+        explicit=True,
+        threshold=rung.threshold,
+        pixel_threshold=pixel,
+        interval=later_interval(rung.incidents, exposure, 1.0, rung.dispersion),
+        effective=exposure,
+        rank=rung.incidents + 1.0,
+        groups=len(videos),
         scores=tuple(float(score) for score in scores),
+        bundle=bundle,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        block_s=3600 * rate.value / rate.per_hour,
+        dispersion=rung.dispersion,
+        confidence=confidence,
     )
     return AlarmBudget(
         calibration=calibration,
-        low_threshold=low,
+        low_threshold=rung.low_threshold,
         hysteresis=hysteresis,
         rules=rules,
         camera=camera,
         setup_hash=setup_hash,
-        events=events,
-        hours=blocks.hours,
+        events=rung.events,
+        incidents=rung.incidents,
+        hours=footage.hours,
     )
 
 
-def _opening_levels(times_s: np.ndarray, scores: np.ndarray, rules: EventRules) -> np.ndarray:
-    """(T,) for each frame, the level below which a threshold opens an event there; NaN where none can.
-
-    It is the lowest score of the shortest gap-free run that ends there and lasts for `min_duration_s`.
-    """
-    levels = np.full(len(scores), np.nan)
-    start = first = 0  # of the gap-free run, and of its shortest tail that is long enough
-    lowest: deque[int] = deque()  # indices of rising scores; the first is the lowest of the tail
-    for i, (time_s, score) in enumerate(zip(times_s.tolist(), scores.tolist(), strict=True)):
-        if np.isnan(score) or (i and time_s - times_s[i - 1] > rules.max_gap_s):
-            lowest.clear()
-            start = first = i + 1 if np.isnan(score) else i
-            if np.isnan(score):
-                continue
-        while lowest and scores[lowest[-1]] >= score:
-            lowest.pop()
-        lowest.append(i)
-        while first < i and time_s - times_s[first + 1] >= rules.min_duration_s:
-            first += 1
-        while lowest[0] < first:
-            lowest.popleft()
-        if first >= start and time_s - times_s[first] >= rules.min_duration_s:
-            levels[i] = scores[lowest[0]]
-    return levels
-
-
-def _video_opening_levels(video: FrameScores, rules: EventRules) -> np.ndarray:
-    """`_opening_levels` (T,) of a video; lost frames interrupt no run."""
-    if not video.clock.has_clock:
+def _find_rung(
+    footage: Footage, exposure: float, rate: Rate, confidence: float | None, low: Callable[[float], float]
+) -> Rung:
+    """The lowest threshold that supports the rate; CalibrationError if there is none."""
+    if rate.per_hour * footage.rules.incident_gap_s >= _HOUR_S:
+        gap = duration_text(footage.rules.incident_gap_s)
         raise CalibrationError(
-            f"{video.name}: no frame times, but event rates need them; set the frame rate with --fps"
+            f"{rate} is too high, because events less than {gap} apart are one incident: set a lower rate, or a "
+            "shorter --incident-gap"
         )
-    levels = np.full(len(video.scores), np.nan)
-    decoded = np.delete(np.arange(len(video.scores)), list(video.lost))
-    levels[decoded] = _opening_levels(video.clock.times_s[decoded], video.scores[decoded], rules)
-    return levels
+    accepted, spread, share = None, MIN_DISPERSION, None if confidence is None else confidence / 100
+    for threshold in footage.ladder if exposure * rate.value >= 1 - _ROUNDING else ():
+        rung = footage.count(threshold, low(threshold))
+        if rung.incidents > rate.value * exposure or rung.minutes > _MOST_MINUTES * len(footage.levels):
+            break
+        if share is None or mean_bound(rung.incidents, exposure, rung.dispersion, share) <= rate.value:
+            accepted = rung
+        spread = rung.dispersion
+    if accepted is not None:
+        return accepted
+    hours = rate.value / rate.per_hour  # of the unit of the rate, and without an incident
+    needed = (1.0 if share is None else mean_bound(0, 1.0, spread, share)) / rate.value * hours
+    supported = replace(rate, value=_round_up(rate.value * needed / footage.hours)) if footage.hours else None
+    raise CalibrationError(
+        f"{rate} cannot be supported by {duration_text(3600 * footage.hours)} of footage; it needs "
+        + duration_text(3600 * needed)
+        + ("" if share is None else " without an incident")
+        + f". Add normal footage, or set {'a higher rate' if supported is None else f'a rate of {supported} or more'}"
+    )
+
+
+def _round_up(value: float) -> float:
+    """Round up to two digits."""
+    digits = 1 - math.floor(math.log10(value))
+    return float(math.ceil(round(value * 10**digits, 6)) / 10**digits)

@@ -10,11 +10,21 @@ from pydantic import BaseModel
 from offnormal.calibration.calibration import Calibration
 from offnormal.errors import DataError
 from offnormal.events.event import EventContext, make_event
+from offnormal.events.incidents import Incidents
 from offnormal.events.machine import EventMachine, EventRules, Occurrence
 from offnormal.events.schedule import Schedule
 from offnormal.types import Event
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2: incidents
+
+
+class _Incident(BaseModel):
+    """The incident of the newest event, and whether that event is alerted."""
+
+    id: str = ""
+    is_alerted: bool = True
+    alerted_s: float | None = None
+    end_s: float | None = None
 
 
 class _State(BaseModel):
@@ -22,6 +32,7 @@ class _State(BaseModel):
     context: EventContext
     rules: EventRules
     machine: dict[str, object]
+    incident: _Incident
 
 
 class CameraEvents:
@@ -50,6 +61,8 @@ class CameraEvents:
         self.suppressed_scores = 0
         self._suppressed_until_s = -math.inf
         self._machine = EventMachine(rules, context.threshold, context.low_threshold)
+        self._incidents = Incidents(rules.incident_gap_s, rules.renew_s)
+        self._incident, self._is_alerted = "", True
 
     @property
     def is_open(self) -> bool:
@@ -88,6 +101,12 @@ class CameraEvents:
             context=self.context,
             rules=self.rules,
             machine=self._machine.state(),
+            incident=_Incident(
+                id=self._incident,
+                is_alerted=self._is_alerted,
+                alerted_s=_finite(self._incidents.alerted_s),
+                end_s=_finite(self._incidents.end_s),
+            ),
         ).model_dump()
 
     def restore(self, state: Mapping[str, object]) -> list[Event]:
@@ -99,7 +118,10 @@ class CameraEvents:
             if state["format_version"] != FORMAT_VERSION:
                 raise DataError(f"state in format {state['format_version']}, this version reads {FORMAT_VERSION}")
             stored = _State.model_validate(state)
-            context, rules = stored.context, stored.rules
+            context, rules, incident = stored.context, stored.rules, stored.incident
+            self._incident, self._is_alerted = incident.id, incident.is_alerted
+            self._incidents.alerted_s = _or_never(incident.alerted_s)
+            self._incidents.end_s = _or_never(incident.end_s)
             machine = EventMachine(rules, context.threshold, context.low_threshold)
             machine.restore(stored.machine)
         except (KeyError, ValueError) as error:
@@ -110,10 +132,34 @@ class CameraEvents:
             self._machine = machine
             return []
         calibration = self.calibration if context.calibration == self.context.calibration else None
-        return [make_event(context, rules, calibration, occurrence) for occurrence in machine.finish()]
+        return [
+            make_event(context, rules, calibration, occurrence, incident=incident.id, is_alerted=incident.is_alerted)
+            for occurrence in machine.finish()
+        ]
 
     def _is_suppressed(self, time_s: float) -> bool:
         return time_s < self._suppressed_until_s or not (self.schedule is None or self.schedule.is_on(time_s))
 
     def _events(self, occurrences: list[Occurrence]) -> list[Event]:
-        return [make_event(self.context, self.rules, self.calibration, occurrence) for occurrence in occurrences]
+        return [self._event(occurrence) for occurrence in occurrences]
+
+    def _event(self, occurrence: Occurrence) -> Event:
+        is_new = False
+        if occurrence.is_over:
+            self._incidents.end_s = occurrence.end_s
+        else:
+            is_new, self._is_alerted = self._incidents.opens(occurrence.start_s)
+        incident = "" if is_new else self._incident
+        event = make_event(
+            self.context, self.rules, self.calibration, occurrence, incident=incident, is_alerted=self._is_alerted
+        )
+        self._incident = event.incident
+        return event
+
+
+def _finite(time_s: float) -> float | None:
+    return None if time_s == -math.inf else time_s
+
+
+def _or_never(time_s: float | None) -> float:
+    return -math.inf if time_s is None else time_s

@@ -19,7 +19,7 @@ from offnormal.events.machine import EventRules, Occurrence
 from offnormal.types import Event, Severity
 
 _MEDIUM, _HIGH = 0.1, 0.001  # of the threshold's p-value: the peak is ten times, a thousand times rarer
-FORMAT_VERSION = 2  # 2: p_value
+FORMAT_VERSION = 3  # 3: incident
 _TIMES = ("start", "end", "peak")
 
 
@@ -39,13 +39,22 @@ class EventContext:
 
 
 def make_event(
-    context: EventContext, rules: EventRules, calibration: Calibration | None, occurrence: Occurrence
+    context: EventContext,
+    rules: EventRules,
+    calibration: Calibration | None,
+    occurrence: Occurrence,
+    *,
+    incident: str = "",
+    is_alerted: bool = True,
 ) -> Event:
-    """The event of an occurrence with times in seconds since 1970 UTC."""
+    """The event of an occurrence with times in seconds since 1970 UTC; incident: "": its own."""
+    identity = event_id(context.camera, "anomaly", occurrence.start_s, context.recording)
     p_value = None if calibration is None else calibration.p_value
     peak_p_value = None if p_value is None else float(p_value(np.array([occurrence.peak]))[0])
     return Event(
-        id=event_id(context.camera, "anomaly", occurrence.start_s, context.recording),
+        id=identity,
+        incident=incident or identity,
+        is_alerted=is_alerted,
         camera=context.camera,
         state="closed" if occurrence.is_over else "open",
         start=_as_time(occurrence.start_s),

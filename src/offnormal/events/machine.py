@@ -42,6 +42,10 @@ class EventRules(VerbConfig):
     """A longer event is closed and continues as a new one."""
     max_gap_s: PositiveSeconds = _DEFAULT.max_gap
     """An event ends where no score follows for longer than this."""
+    incident_gap_s: Seconds = _DEFAULT.incident_gap
+    """An event that starts sooner than this after the end of the last one belongs to the same incident."""
+    renew_s: PositiveSeconds = _DEFAULT.renew
+    """An incident that lasts longer is alerted again, and counts again."""
 
     @classmethod
     def from_config(cls, config: RulesConfig) -> EventRules:
@@ -242,9 +246,11 @@ class EventMachine:
         stored = _State.model_validate(state)
         runs = [run for run in (stored.rising, stored.open) if run is not None]
         last_s = -math.inf if stored.last_s is None else stored.last_s
-        quiet_s = last_s if stored.quiet_until_s is None else stored.quiet_until_s - self.rules.cool_down_s
-        if max(quiet_s, stored.end_s or last_s) > last_s or any(
-            not (run.start_s <= run.peak_s <= last_s and math.isfinite(run.peak)) for run in runs
+        is_quiet_too_long = (stored.quiet_until_s or -math.inf) > last_s + self.rules.cool_down_s
+        if (
+            is_quiet_too_long
+            or (stored.end_s or -math.inf) > last_s
+            or any(not (run.start_s <= run.peak_s <= last_s and math.isfinite(run.peak)) for run in runs)
         ):
             raise ValueError(f"times or scores that do not belong together (last score at {stored.last_s} s)")
         self._last_s, self._end_s = stored.last_s, stored.end_s

@@ -34,7 +34,7 @@ class Zone(VerbConfig):
         if not all(0 <= x <= 1 and 0 <= y <= 1 for x, y in value):
             raise ValueError(f"points outside the image; {_EXPECTED}")
         if len(set(value)) < 3:
-            raise ValueError(f"{len(set(value))} different points are no polygon; {_EXPECTED}")
+            raise ValueError(f"{len(set(value))} different points are not a polygon; {_EXPECTED}")
         return value
 
     @classmethod

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,7 +26,6 @@ SMOOTHED, PER_VIDEO_NORM = "_smoothed", "_per_video_norm"  # suffixes, in the or
 _TRUNCATE = 4.0  # standard deviations at which the Gaussian is truncated, as in scipy.ndimage
 
 FloatSeries = NDArray[np.float64]
-Smoothing = Literal["frames", "seconds"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -211,14 +209,12 @@ def smooth_series(series: ArrayLike, sigma: float, times_s: ArrayLike | None = N
     return np.where(np.isnan(values), np.nan, total / np.where(weight > 0, weight, 1.0))
 
 
-def video_metrics(
-    videos: Sequence[FrameScores], *, smooth_sigma: float | None = None, smooth_unit: Smoothing = "seconds"
-) -> VideoMetrics:
+def video_metrics(videos: Sequence[FrameScores], *, smooth_sigma: float | None = None) -> VideoMetrics:
     """Compute the frame metrics that the labels allow, raw and after per-video min-max.
 
-    smooth_sigma: also compute the metrics after `smooth_series`, named `_smoothed`. `missing` has the reason for each
+    smooth_sigma: seconds; the metrics after `smooth_series` are named `_smoothed`. `missing` has the reason for each
     metric that cannot be computed (one class only, no labels, no scores). Raises DataError for duplicate video names,
-    UsageError for smoothing in seconds without a clock.
+    UsageError for smoothing without a clock.
     """
     names = [video.name for video in videos]
     if len(set(names)) < len(names):
@@ -229,7 +225,7 @@ def video_metrics(
     raw = [video.scores[video.scored] for video, _ in labeled]
     series = {"": raw, PER_VIDEO_NORM: [min_max(scores) for scores in raw]}
     if smooth_sigma is not None:
-        smoothed = [_smooth(video, smooth_sigma, smooth_unit)[video.scored] for video, _ in labeled]
+        smoothed = [_smooth(video, smooth_sigma)[video.scored] for video, _ in labeled]
         series[SMOOTHED] = smoothed
         series[SMOOTHED + PER_VIDEO_NORM] = [min_max(scores) for scores in smoothed]
     rows = [_row(video) for video in videos]
@@ -247,7 +243,7 @@ def video_metrics(
         videos=rows,
         smoothing=None
         if smooth_sigma is None
-        else f"Gaussian over time, sigma {smooth_sigma:g} {smooth_unit}, within each video, including future frames",
+        else f"Gaussian over time, sigma {smooth_sigma:g} seconds, within each video, including future frames",
     )
 
 
@@ -301,10 +297,10 @@ def _row(video: FrameScores) -> VideoRow:
     )
 
 
-def _smooth(video: FrameScores, sigma: float, unit: Smoothing) -> FloatSeries:
-    if unit == "seconds" and video.times_s is None:
-        raise UsageError(f"{video.name}: no clock; smoothing over {sigma:g} seconds needs one: set sigma in frames")
-    return smooth_series(video.scores, sigma, video.times_s if unit == "seconds" else None)
+def _smooth(video: FrameScores, sigma: float) -> FloatSeries:
+    if video.times_s is None:
+        raise UsageError(f"{video.name}: no clock; smoothing over {sigma:g} seconds needs one: set the frame rate")
+    return smooth_series(video.scores, sigma, video.times_s)
 
 
 def _series(values: ArrayLike, name: str) -> FloatSeries:

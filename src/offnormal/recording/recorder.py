@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from PIL import Image
 from pydantic import Field
 
 from offnormal.config.model import VerbConfig
@@ -43,6 +44,7 @@ class MediaWorker:
     """
 
     def __init__(self, retention: Retention | None = None) -> None:
+        Image.preinit()  # reads files, for which there may be no descriptor when the first event starts
         self._waiting_bytes = 0.0  # size of frames that wait for their clips
         self._lock = threading.Lock()
         self._image_worker = _Worker("images", None)

@@ -252,9 +252,10 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Shots(Element):
-    """The units of a gallery."""
+    """The units of a gallery; small images, such as those of MNIST, are not enlarged to fill half of the page."""
 
     shots: Sequence[Shot]
+    is_small: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import SecretStr, field_validator
 
-from offnormal.errors import ConfigError
+from offnormal.errors import ConfigError, score_text
 from offnormal.events.event import iso
 from offnormal.redact import redact_webhooks
 from offnormal.sinks.base import DeliveryError, Message, Sink, SinkOptions, Transition
@@ -49,6 +49,7 @@ class AlertSink(Sink):
 
     Options = AlertOptions
     default_when = ("opened",)
+    default_each = "incident"
     target_option = "url"
 
     def __init__(self, options: AlertOptions) -> None:
@@ -91,7 +92,7 @@ class AlertSink(Sink):
         After some failed attempts, each further attempt also tries fewer attachments: they may be too large.
         """
         try:
-            self._timed(lambda: self._deliver(message), limit_s=_LIMIT_S)
+            self._timed(message.id, lambda: self._deliver(message), limit_s=_LIMIT_S)
         except TimeoutError as error:
             raise DeliveryError(str(error)) from None
 
@@ -145,7 +146,7 @@ def body(event: Event) -> str:
         lines.append(event.detail)
     if event.peak_score is not None and event.threshold is not None:
         p_value = "" if event.p_value is None else f", p-value {event.p_value:.2g}"
-        lines.append(f"Peak score {event.peak_score:.4g}, threshold {event.threshold:.4g}{p_value}")
+        lines.append(f"Peak score {score_text(event.peak_score)}, threshold {score_text(event.threshold)}{p_value}")
     lines += [f"Missing: {problem}" for problem in event.problems]
     lines.append(f"Event {event.id}")
     return "\n".join(lines)

@@ -70,6 +70,8 @@ class SinkOptions(VerbConfig):
     """Name under which undelivered messages are stored; default: kind and target."""
     when: list[Transition] = Field(default=[])
     """Messages to send: opened, closed; the default depends on the sink."""
+    each: Literal["incident", "event"] | None = None
+    """incident: only events that are alerted, such as the first of an incident; the default depends on the sink."""
 
 
 class Sink(ABC):
@@ -77,11 +79,17 @@ class Sink(ABC):
 
     Options: ClassVar[type[SinkOptions]]
     default_when: ClassVar[tuple[Transition, ...]] = ("closed",)
+    default_each: ClassVar[Literal["incident", "event"]] = "event"
     target_option: ClassVar[str]  # the option that `kind:target` sets
     path: Path | None = None  # the file that it writes; None: none, or several
 
     def __init__(self, options: SinkOptions) -> None:
         self.transitions: tuple[Transition, ...] = tuple(options.when) or self.default_when
+        self.each = options.each or self.default_each
+
+    def takes(self, message: Message) -> bool:
+        """Whether this message is sent to it."""
+        return message.transition in self.transitions and (self.each == "event" or message.event.is_alerted)
 
     @property
     @abstractmethod

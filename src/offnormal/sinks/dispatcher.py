@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -56,11 +57,10 @@ class _Delivery:
     @property
     def status(self) -> DeliveryStatus:
         """The current statistics."""
-        waiting = self._spool.count_waiting(self.name, after=max(list(self._finished), default=0)) + len(
-            self._in_memory
-        )
-        refused = self._spool.count_refused(self.name)
-        dropped = self._spool.count_dropped(self.name)
+        waiting, refused, dropped = len(self._in_memory), 0, 0
+        with contextlib.suppress(OffnormalError):  # the worker reports it
+            waiting += self._spool.count_waiting(self.name, after=max(list(self._finished), default=0))
+            refused, dropped = self._spool.count_refused(self.name), self._spool.count_dropped(self.name)
         return DeliveryStatus(self.name, self._delivered, self._failures, refused, waiting, dropped, self._last_error)
 
     def start(self) -> None:
@@ -105,7 +105,14 @@ class _Delivery:
     def _deliver_next(self) -> bool:
         """Deliver the oldest message; False if none was waiting."""
         self._remove_finished()
-        waiting = self._spool.next(self.name, after=max(self._finished, default=0))
+        try:
+            waiting = self._spool.next(self.name, after=max(self._finished, default=0))
+        except OffnormalError as error:
+            self._report_spool(f"stored messages have to wait: {error}")
+            waiting = None
+        else:
+            if not self._finished:
+                self._spool_error = ""
         message = waiting.message if waiting is not None else self._in_memory[0] if self._in_memory else None
         if message is None:
             return False
@@ -126,7 +133,7 @@ class _Delivery:
             return True
         self._delivered += 1
         if self._last_error is not None:
-            log.info("%s: delivers again", self.sink.description)
+            log.info("%s: delivery works again", self.sink.description)
         self._last_error = None
         self._backoff.succeeded()
         return True
@@ -140,13 +147,14 @@ class _Delivery:
                 else:
                     self._spool.mark_refused(seq, self.name, refused)
                 del self._finished[seq]
-            self._spool_error = ""
         except OffnormalError as error:
-            if not self._spool_error:
-                log.error(
-                    "%s: delivered messages would be sent again after a restart: %s", self.sink.description, error
-                )
-            self._spool_error = str(error)
+            self._report_spool(f"delivered messages would be sent again after a restart: {error}")
+
+    def _report_spool(self, why: str) -> None:
+        """Log why the spool cannot be used, once until it can."""
+        if not self._spool_error:
+            log.error("%s: %s", self.sink.description, why)
+        self._spool_error = why
 
     def _record_failure(self, why: str, asked_s: float | None) -> float:
         self._failures += 1
@@ -179,6 +187,7 @@ class Dispatcher:
         self.folder = folder
         self._spool = Spool(spool) if limit is None else Spool(spool, limit=limit)
         self._closed = False
+        self._is_stored = True  # the last message
         self.deliveries = [_Delivery(name, sink, self._spool, Backoff(first_s, cap_s)) for name, sink in sinks.items()]
 
     def __enter__(self) -> Dispatcher:
@@ -235,11 +244,14 @@ class Dispatcher:
             self._spool.close()
 
     def _put(self, message: Message) -> None:
-        deliveries = [delivery for delivery in self.deliveries if message.transition in delivery.sink.transitions]
+        deliveries = [delivery for delivery in self.deliveries if delivery.sink.takes(message)]
         try:
             self._spool.put(message, [delivery.name for delivery in deliveries])
+            self._is_stored = True
         except OffnormalError as error:
-            log.error("event %s is kept in memory only: %s", message.event.id, error)
+            if self._is_stored:
+                log.error("event %s and those after it are kept in memory only: %s", message.event.id, error)
+            self._is_stored = False
             for delivery in deliveries:
                 delivery.keep_in_memory(message)
         for delivery in deliveries:

@@ -37,7 +37,8 @@ def open_sinks(
             raise ConfigError(
                 f"sink {kind}: {redact_webhooks(format_validation_error(error, sink_class.Options), *hidden)}"
             ) from None
-        sink: Sink = sink_class(checked)
+        with registry.plugin_errors("sinks", kind, "its constructor"):
+            sink: Sink = sink_class(checked)
         name = checked.name or f"{kind}-{hashlib.sha256(sink.identity.encode()).hexdigest()[:8]}"
         if name in sinks:
             raise ConfigError(
@@ -56,7 +57,7 @@ def _parse(setting: str | Mapping[str, object]) -> tuple[str, dict[str, object]]
             near = difflib.get_close_matches(kind.lower(), kinds, n=1)
             hint = f"did you mean {near[0]}:...? " if near else ""
             raise ConfigError(
-                f"sink {redact_webhooks(setting)!r}: {hint}expected KIND:TARGET such as jsonl:events.jsonl or "
+                f"sink {redact_webhooks(kind + colon)!r}: {hint}expected KIND:TARGET such as jsonl:events.jsonl or "
                 f"webhook:http://127.0.0.1:9000/hook; kinds are {', '.join(kinds)}"
             )
         return kind, {registry.resolve("sinks", kind).target_option: target}

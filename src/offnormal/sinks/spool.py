@@ -38,11 +38,12 @@ CREATE TABLE IF NOT EXISTS damaged (content TEXT, reason TEXT NOT NULL);
 PRAGMA user_version = 1;
 """
 _COLUMNS = {  # of the rows that are copied from a damaged file
-    "waiting": "sink, id, transition, message, folder, refused",
+    "waiting": "seq, sink, id, transition, message, folder, refused",
     "held": "id, event, folder",
     "dropped": "sink, number",
 }
 _DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR_SHORT_READ)
+_BROKEN = (*_DAMAGED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)  # opening may help
 _UNREADABLE = (OffnormalError, LookupError, TypeError, ValueError, AttributeError, RecursionError)
 _DELETE_OLDEST = (
     "DELETE FROM waiting WHERE seq = (SELECT seq FROM waiting WHERE sink = ? AND (refused IS NULL) = ? "
@@ -61,9 +62,10 @@ class WaitingMessage:
 class Spool:
     """Stores messages on disk for several sinks and threads.
 
-    A damaged file is renamed, and a new one gets the rows that can be read. A damaged row is set aside in the file.
+    A damaged file is renamed, and a new one gets the rows that can be read; so does a file that somebody deletes or
+    damages while it is used. A damaged row is set aside in the file.
 
-    Raises OffnormalError if the folder cannot be written.
+    Raises OffnormalError if the folder cannot be written; so does every method while the file cannot be used.
     """
 
     def __init__(self, path: Path, *, limit: int = LIMIT) -> None:
@@ -85,9 +87,11 @@ class Spool:
         text, folder = json.dumps(message.to_json()), _text(message.folder)
         with self._transaction():
             for sink in sinks:
+                if self._db.execute("SELECT 1 FROM waiting WHERE sink = ? AND id = ?", (sink, message.id)).fetchone():
+                    continue
                 self._make_room(sink, waiting=True)
                 self._db.execute(
-                    "INSERT OR IGNORE INTO waiting (sink, id, transition, message, folder) VALUES (?, ?, ?, ?, ?)",
+                    "INSERT INTO waiting (sink, id, transition, message, folder) VALUES (?, ?, ?, ?, ?)",
                     (sink, message.id, message.transition, text, folder),
                 )
             if message.transition == "closed":
@@ -96,7 +100,7 @@ class Spool:
     def next(self, sink: str, *, after: int = 0) -> WaitingMessage | None:
         """The oldest waiting message of a sink after `after`; an unreadable one is marked as refused."""
         while True:
-            with self._lock:
+            with self._transaction():
                 row = self._db.execute(
                     "SELECT seq, message, folder FROM waiting WHERE sink = ? AND refused IS NULL AND seq > ? "
                     "ORDER BY seq LIMIT 1",
@@ -131,7 +135,7 @@ class Spool:
 
     def held_events(self) -> list[tuple[Event, Path | None]]:
         """Held events, oldest first; those that cannot be read are set aside."""
-        with self._lock:
+        with self._transaction():
             rows = self._db.execute("SELECT rowid, event, folder FROM held ORDER BY rowid").fetchall()
         events = []
         for number, text, folder in rows:
@@ -146,7 +150,7 @@ class Spool:
 
     def count_waiting(self, sink: str, *, after: int = 0) -> int:
         """Number of messages after `after` that wait for a sink."""
-        with self._lock:
+        with self._transaction():
             rows = self._db.execute(
                 "SELECT count(*) FROM waiting WHERE sink = ? AND refused IS NULL AND seq > ?", (sink, after)
             )
@@ -162,7 +166,7 @@ class Spool:
 
     def sinks(self) -> list[str]:
         """Every sink with stored messages, including sinks of an earlier configuration."""
-        with self._lock:
+        with self._transaction():
             rows = self._db.execute("SELECT DISTINCT sink FROM waiting ORDER BY sink").fetchall()
         return [row[0].decode(errors="replace") if isinstance(row[0], bytes) else str(row[0]) for row in rows]
 
@@ -183,21 +187,40 @@ class Spool:
             )
 
     def _query_number(self, query: str, sink: str) -> int:
-        with self._lock:
+        with self._transaction():
             return int(self._db.execute(query, (sink,)).fetchone()[0])
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """One transaction, on disk when the block ends."""
+        """One transaction, on disk when the block ends. After an error, the file is opened again for the next one."""
         with self._lock:
             try:
+                if not self.path.exists():  # SQLite would continue to use the deleted file
+                    self._replace_deleted()
                 with self._db:
                     yield
-            except sqlite3.Error as error:
+            except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
+                if not isinstance(error, OSError) and _code(error) & 0xFF in _BROKEN:
+                    self._db.close()
+                    with contextlib.suppress(
+                        OSError, sqlite3.Error, UnicodeDecodeError
+                    ):  # it is tried again with the next transaction
+                        self._db = self._open()
                 raise OffnormalError(
-                    f"{self.path}: cannot be written ({error}); free some disk space, or undelivered events are lost "
-                    "when the program ends"
+                    f"{self.path}: cannot be used ({error}); free some disk space or check the disk, or undelivered "
+                    "events are lost when the program ends"
                 ) from None
+
+    def _replace_deleted(self) -> None:
+        """Create the file again, with the rows of the deleted one, which exists as long as it is open."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.touch()
+        rows = _read_rows(self._db)
+        self._db.close()  # deletes the -wal by its name, so first
+        for ending in ("-wal", "-shm"):
+            Path(f"{self.path}{ending}").unlink(missing_ok=True)
+        self._db = self._connect()
+        log.warning("%s was deleted and is created again, with %d rows", self.path, _write_rows(rows, self._db))
 
     def _warn(self, what: str, error: Exception) -> None:
         """Warn about the first damaged row."""
@@ -212,7 +235,7 @@ class Spool:
         try:
             return self._connect()
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the second: of a message that quotes the file
-            code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+            code = _code(error)
             says_read_only = code == sqlite3.SQLITE_READONLY and os.access(self.path, os.W_OK)  # in its damaged header
             if not (says_read_only or {code, code & 0xFF}.intersection(_DAMAGED)):  # not writable, or the disk is full
                 raise
@@ -221,7 +244,9 @@ class Spool:
                 with contextlib.suppress(FileNotFoundError):
                     Path(f"{self.path}{ending}").replace(f"{aside}{ending}")
             db = self._connect()
-            rows = _copy_rows(aside, db)
+            with contextlib.closing(sqlite3.connect(aside)) as source:
+                source.text_factory = bytes
+                rows = _write_rows(_read_rows(source), db)
             log.warning("%s was damaged (%s), is now %s; %d of its rows could be read", self.path, error, aside, rows)
             return db
 
@@ -242,24 +267,36 @@ class Spool:
         return db
 
 
-def _copy_rows(damaged: Path, db: sqlite3.Connection) -> int:
-    """Copy every row that can be read from a damaged file, from both ends; return their number."""
-    copied = 0
-    with contextlib.closing(sqlite3.connect(damaged)) as source:
-        source.text_factory = bytes
-        for table, columns in _COLUMNS.items():
+def _code(error: Exception) -> int:
+    """The number of an error of SQLite; a closed connection counts as damaged."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT))
+
+
+def _read_rows(db: sqlite3.Connection) -> dict[str, list[list[object]]]:
+    """Every row that can be read, from both ends of each table."""
+    tables = {}
+    for table, columns in _COLUMNS.items():
+        rows: dict[int, list[object]] = {}
+        for order in ("ASC", "DESC"):
+            with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):
+                query = f"SELECT rowid, {columns} FROM {table} NOT INDEXED ORDER BY rowid {order}"
+                for number, *values in db.execute(query):
+                    rows[number] = [v.decode(errors="replace") if isinstance(v, bytes) else v for v in values]
+        tables[table] = [rows[number] for number in sorted(rows)]
+    return tables
+
+
+def _write_rows(tables: dict[str, list[list[object]]], db: sqlite3.Connection) -> int:
+    """Insert rows in one transaction; return the number of those that the tables accept."""
+    count = 0
+    with db:
+        for table, rows in tables.items():
+            columns = _COLUMNS[table]
             marks = ", ".join("?" * (columns.count(",") + 1))
-            rows: dict[int, list[object]] = {}
-            for order in ("ASC", "DESC"):
-                with contextlib.suppress(sqlite3.Error, UnicodeDecodeError):
-                    query = f"SELECT rowid, {columns} FROM {table} NOT INDEXED ORDER BY rowid {order}"
-                    for number, *values in source.execute(query):
-                        rows[number] = [v.decode(errors="replace") if isinstance(v, bytes) else v for v in values]
-            for number in sorted(rows):
-                with contextlib.suppress(sqlite3.Error), db:  # a row that breaks a rule of the table
-                    insert = f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})"
-                    copied += db.execute(insert, rows[number]).rowcount
-    return copied
+            for row in rows:
+                with contextlib.suppress(sqlite3.IntegrityError, sqlite3.DataError):  # a row that breaks a rule
+                    count += db.execute(f"INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})", row).rowcount
+    return count
 
 
 def _json(text: object) -> Any:

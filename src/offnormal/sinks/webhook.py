@@ -123,7 +123,7 @@ class WebhookSink(Sink):
         """Exchange request and answer within the time limit, from the lookup of the name to the end of the answer."""
         exchange = _Exchange(request, self._timeout_s)
         try:
-            self._timed(exchange.run, limit_s=self._timeout_s)
+            self._timed(exchange, exchange.run, limit_s=self._timeout_s)
         except TimeoutError:
             exchange.abort()
             raise

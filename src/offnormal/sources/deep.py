@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, partial, reduce
 from io import BytesIO
+from itertools import dropwhile
 from typing import BinaryIO
 
 import numpy as np
@@ -18,6 +19,7 @@ from PIL.PngImagePlugin import PngImageFile
 
 from offnormal.errors import ImageError
 from offnormal.sources import tiff
+from offnormal.sources.pillow import png_chunks
 
 Levels = tuple[float, float]  # the values that become 0 and 1
 UNIT: Levels = (0.0, 1.0)
@@ -36,6 +38,7 @@ _TURNS = {  # EXIF orientation -> the upright array
     8: lambda a: a[:, ::-1].swapaxes(0, 1),
 }
 _PNG_BANDS = {2: "RGB", 6: "RGBA"}  # color type of the header -> Pillow's mode
+_PNG_TEXT = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")  # chunks that may contain EXIF
 _PNG_GRAY, _PNG_GRAY_ALPHA = 0, 4
 _PNG = b"\x89PNG\r\n\x1a\n"
 _HEADER = 1024  # bytes read to recognize a file
@@ -130,7 +133,7 @@ class DeepImage:
         low, high = float(self.values.min()), float(self.values.max())
         if not (math.isfinite(low) and math.isfinite(high)):
             raise ImageError(
-                f"float image with values {low:g} to {high:g}: expected finite numbers; replace the others, save again"
+                f"float image with values {low:g} to {high:g}: expected finite numbers; replace the others"
             )
         return Depth(low, high, self.values.dtype.kind == "f", self.stated_bits)
 
@@ -169,10 +172,22 @@ def _scale(values: np.ndarray, levels: Levels) -> np.ndarray:
 def orientation(image: Image.Image) -> int:
     """Return the EXIF orientation of an image; 1, upright, if it has none."""
     try:
-        value = image.getexif().get(_ORIENTATION)
+        is_in_header = isinstance(image, PngImageFile) and "exif" not in image.info and not _has_late_text(image)
+        value = (Image.Image.getexif(image) if is_in_header else image.getexif()).get(_ORIENTATION)
     except (SyntaxError, ValueError, MemoryError, struct.error):
         return 1  # damaged EXIF leaves the image readable
     return value if isinstance(value, int) else 1
+
+
+def _has_late_text(image: PngImageFile) -> bool:
+    """Whether EXIF may follow the pixels of a PNG file; Pillow decodes all of them in search of it."""
+    if (file := image.fp) is None:
+        return False  # it is decoded
+    position = file.tell()
+    late = dropwhile(lambda name: name != b"IDAT", png_chunks(file))
+    has_text = any(name in _PNG_TEXT for name in late)
+    file.seek(position)
+    return has_text
 
 
 def _upright(size: tuple[int, int], turn: int) -> tuple[int, int]:

@@ -12,18 +12,20 @@ import threading
 import zlib
 from collections import Counter
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
 from offnormal.errors import ImageError, counted
 from offnormal.input_files import open_regular
 from offnormal.sources import idx, tiff
-from offnormal.sources.pillow import check_pixels, open_pillow
+from offnormal.sources.pillow import check_pixels, open_pillow, png_chunks
 
 _ADDRESS = re.compile(r"(.+\.(?:tiff?|gif|webp|a?png|avif))\[(\d+)\]", re.IGNORECASE)
 MULTIPLE = frozenset({".tif", ".tiff", ".gif", ".webp", ".png", ".apng", ".avif"})  # formats that may have pages
-_HEAD = 4096  # bytes in which an animation declares itself
+_HEAD = 32  # bytes in which a file states its format
 _RECENT = 32  # frames kept, because several threads read one file
 _FILES = 4  # open animations
 DECODER_ERRORS = (  # what Pillow raises for damaged files
@@ -66,9 +68,10 @@ def pages_in(file: Path) -> tuple[list[Path], Counter[str]]:
     try:
         with open_regular(file) as stream:
             head = stream.read(_HEAD)
+            is_animation = _is_animation(head, stream)
         if head.startswith(tiff.MAGIC):
             numbers, skipped = _tiff_pages(file)
-        elif _is_animation(head):
+        elif is_animation:
             numbers, skipped = list(range(1, _animation(file).count + 1)), Counter[str]()
         else:
             return [file], Counter()
@@ -85,10 +88,10 @@ def _tiff_pages(file: Path) -> tuple[list[int], Counter[str]]:
     return [page.number + 1 for page in pages if not page.is_copy and not page.is_mask], +skipped
 
 
-def _is_animation(head: bytes) -> bool:
+def _is_animation(head: bytes, file: BinaryIO) -> bool:
     """Whether a file may have several frames: GIF, animated WebP or AVIF, PNG with an animation before its data."""
     if head.startswith(b"\x89PNG"):
-        return b"acTL" in head.partition(b"IDAT")[0]
+        return b"acTL" in takewhile(lambda name: name != b"IDAT", png_chunks(file))
     is_webp = head[8:16] == b"WEBPVP8X" and bool(head[20] & 2)
     return head.startswith(b"GIF8") or is_webp or head[4:12] == b"ftypavis"
 
@@ -150,7 +153,7 @@ class _Animation:
         self.count: int = getattr(self._image, "n_frames", 1)
 
     def _rewind(self) -> None:
-        """Open the file again: Pillow's own way back loses the frame numbers of a PNG."""
+        """Open the file again: Pillow's rewind loses the frame numbers of a PNG."""
         image = open_pillow(io.BytesIO(self._content))
         if image is None:
             raise ImageError("not a readable image; replace or remove it")

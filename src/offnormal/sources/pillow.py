@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 import PIL
 from PIL import Image
@@ -66,6 +66,19 @@ def check_pixels(size: tuple[int, int], max_pixels: int) -> None:
             f"{height}x{width} is {height * width:,} pixels; expected at most {max_pixels:,}. If the file is genuine, "
             "raise --max-image-pixels, scale it down, or cut it into tiles"
         )
+
+
+def png_chunks(file: IO[bytes]) -> Iterator[bytes]:
+    """Yield the names of a PNG file's chunks, however long they are, up to its end or to bytes that are no chunk."""
+    position = 8
+    while len(head := _read_at(file, position, 8)) == 8 and head[4:].isalpha():
+        yield head[4:]
+        position += 12 + int.from_bytes(head[:4], "big")
+
+
+def _read_at(file: IO[bytes], position: int, size: int) -> bytes:
+    file.seek(position)
+    return file.read(size)
 
 
 @lru_cache(maxsize=1)

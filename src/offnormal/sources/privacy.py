@@ -26,7 +26,7 @@ _EXPECTED = "an image (its non-black pixels are painted), or YAML or JSON with p
 def read_privacy_mask(path: str | Path) -> Mask:
     """Read a mask from an image, or from polygons in relative coordinates (x right, y down).
 
-    Raises ConfigError for another file, and for a mask that paints nothing or everything.
+    Raises ConfigError for another file, and for a mask that covers nothing or everything.
     """
     path = Path(path)
     if not path.is_file():
@@ -46,7 +46,7 @@ def read_privacy_mask(path: str | Path) -> Mask:
             raise ConfigError(f"{path}: {error}") from None
     share = rasterize_mask(mask, (720, 1280)).mean()
     if not 0 < share < 1:
-        raise ConfigError(f"{path}: paints {100 * share:.0f} % of an image; expected a part of it")
+        raise ConfigError(f"{path}: covers {100 * share:.0f} % of an image; expected a part of it")
     return mask
 
 

@@ -171,7 +171,7 @@ class WatchedFolder:
 def _read_memory(memory: Path) -> tuple[dict[str, _Version], int]:
     """The processed images, and the number of damaged lines.
 
-    An incomplete last line is no damage: the program was killed.
+    An incomplete last line is not damage: the program was killed.
     """
     processed: dict[str, _Version] = {}
     damaged = 0

@@ -139,7 +139,7 @@ def _check_delivery(case: _SinkCase) -> None:
 
 
 def _check_duplicates(case: _SinkCase) -> None:
-    """Delivering a message again, also after a restart, is no error and loses nothing."""
+    """Delivering a message again, also after a restart, is not an error and loses nothing."""
     first, last = case.message(), case.message()
     sink = case.open()
     with _succeeds("to deliver a message again"):

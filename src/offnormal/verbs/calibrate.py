@@ -13,7 +13,6 @@ import numpy as np
 
 from offnormal.bundle import Bundle, load
 from offnormal.calibration.calibration import Calibration, calibrate_scores
-from offnormal.calibration.footage import block_seconds
 from offnormal.calibration.history import Entry, worse
 from offnormal.config.score import CalibrateConfig
 from offnormal.data.batches import Loader
@@ -25,14 +24,15 @@ from offnormal.data.unread import skipped_near, with_unread
 from offnormal.errors import BundleError, CalibrationError, UsageError
 from offnormal.evaluation.table import DecisionRule, ScoreTable, join_tables, tabulate
 from offnormal.evaluation.units import TRAITS
-from offnormal.events.budget import budget_events
+from offnormal.events.budget import budget_incidents
+from offnormal.events.footage import SHORT_S
 from offnormal.events.machine import EventRules
 from offnormal.metrics.streams import Stream, join_series
 from offnormal.scoring import ItemScores, ScoredBatch, Scorer, choose_device, map_peaks, score_items, was_skipped
 from offnormal.sources.privacy import read_privacy_mask
 from offnormal.sources.recorder import find_streams
 from offnormal.types import Unit
-from offnormal.verbs.loading import STRETCHES, Progress, known_classes, load_items
+from offnormal.verbs.loading import ONLY_FRAMES, STRETCHES, Progress, known_classes, load_items, refuse_options
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,10 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
         raise UsageError("calibrate needs normal images or videos that the detector was not trained on: --normal DIR")
     dataset = _dataset(bundle, config)
     unit = bundle.input.unit(dataset.is_video)
+    if unit is Unit.IMAGE:
+        refuse_options(config, ("fps", "rules"), "is for videos, and these are images")
+    elif unit is Unit.CLIP:
+        refuse_options(config, ("rules",), ONLY_FRAMES)
     dataset = _without_training_data(bundle, drop_copies(dataset), unit, exclude=config.exclude_known)
     mask = bundle.detector.input.mask if config.privacy_mask is None else read_privacy_mask(config.privacy_mask)
     loader = load_items(
@@ -77,17 +81,20 @@ def calibrate_bundle(bundle: Bundle, config: CalibrateConfig, progress: Progress
     table, peaks = _score(Scorer(bundle.detector, choose_device(config.device, config.threads)), loader, unit)
     series = table.series(fps=config.fps)
     is_in_time = config.rate is not None and not config.rate.is_share
+    if config.confidence is not None and not is_in_time:
+        raise UsageError("--confidence is for a rate per hour or day: set a rate such as --rate 2/day")
     items = {item.name: item for item in dataset.train}
     streams = find_streams(
         [items[video.name] for video in series],
         [video.clock.seconds for video in series],
-        short_s=block_seconds(config.rate) if config.rate is not None and is_in_time else 0.0,
+        short_s=SHORT_S if is_in_time else 0.0,
     )
     if series and config.rate is not None and is_in_time:
-        calibration = budget_events(
+        calibration = budget_incidents(
             [join_series(series, stream) for stream in streams],
             [np.concatenate([peaks[table.items[row].rows] for row in stream.rows]) for stream in streams],
             rate=config.rate,
+            confidence=config.confidence,
             rules=EventRules.from_config(config.rules),
             hysteresis=config.rules.hysteresis,
             kind="held_out",

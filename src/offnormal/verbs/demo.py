@@ -27,7 +27,6 @@ class Demonstration:
 def demonstrate(
     out: Path,
     *,
-    detector: str = "padim",
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
@@ -44,7 +43,7 @@ def demonstrate(
     data = out / "demo-data"
     generate(data, seed=seed, progress=report)
     flags = {"data": data, "out": out, "device": device, "detector": {"seed": seed}}
-    run = fit_run(detector, build(fit_config(detector), flags, environment={}), progress)[0]
+    run = fit_run("padim", build(fit_config("padim"), flags, environment={}), progress)[0]
     config = build(EvaluateConfig, {"data": data, "device": device}, environment={})
     evaluation, _ = evaluate_run(run.bundle, open_configured(config)[0], config, progress)
     return Demonstration(data, run, evaluation)

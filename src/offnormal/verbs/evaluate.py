@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,9 +30,11 @@ from offnormal.run import Run, new_run
 from offnormal.scoring import ScoredBatch, Scorer, choose_device, score_items, was_skipped
 from offnormal.training.history import read_history
 from offnormal.types import ANOMALOUS, InputSpec, Item, Unit
-from offnormal.verbs.loading import Progress, load_items, open_configured, read_split
+from offnormal.verbs.loading import ONLY_FRAMES, Progress, load_items, open_configured, read_split, refuse_options
 from offnormal.verbs.shown_units import ExtremeImages, shown_units
 from offnormal.verbs.tracking import update_trackers
+
+_FILES = ("metrics.json", "scores.csv", "report.html", "log.jsonl")
 
 
 def score_dataset(
@@ -44,6 +46,10 @@ def score_dataset(
     metrics gather them in bounded memory. DataError when there is nothing to test on.
     """
     unit = bundle.input.unit(dataset.is_video)
+    if unit is Unit.IMAGE:
+        refuse_options(config, ("fps", "smooth", "hold", "rules"), "is for videos, and these are images")
+    elif unit is Unit.CLIP:
+        refuse_options(config, ("smooth", "hold", "rules"), ONLY_FRAMES)
     if not dataset.test:
         raise DataError(f"{dataset.root}: no {TRAITS[unit].item[1]} to test; expected a test folder, or --test DIR")
     remaining, reuse = find_reuse(
@@ -115,9 +121,7 @@ def evaluate_run(
     """
     out = out if out is not None else config.out
     if out is not None:
-        masks = (item.masks.path for item in dataset.test if item.masks is not None)
-        outputs = [("--out", out / name) for name in ("metrics.json", "scores.csv", "report.html", "log.jsonl")]
-        check_outputs(outputs, [*(item.path for item in dataset.test), *masks, *files])
+        _check_out(out, [dataset], config, files)
     partial, missing, extremes = score_dataset(bundle, dataset, config, progress)
     evaluation = evaluate_scores(
         dataset,
@@ -157,8 +161,10 @@ def evaluate_all(
         bundle = load(inner if inner.is_dir() else path)
         refuse_learned(bundle, dataset)
         return [evaluate_run(bundle, dataset, config, progress, files=files)]
-    done = []
-    for dataset in open_configured(config):
+    done, datasets = [], open_configured(config)
+    if config.out is not None:
+        _check_out(config.out, datasets, config, files)
+    for dataset in datasets:
         if not (path / dataset.name).is_dir():
             raise DataError(f"{path}: no bundle for {dataset.name}; fit it with --category all, or name one category")
         out = config.out / dataset.name if config.out is not None else None
@@ -172,6 +178,18 @@ def evaluate_all(
     metrics = {evaluation.dataset.name: evaluation.metrics for evaluation, _ in done}
     _write_json(summary / "metrics.json", {"categories": metrics, "mean": mean_metrics(list(metrics.values()))})
     return done
+
+
+def _check_out(out: Path, datasets: Sequence[Dataset], config: EvaluateConfig, files: Iterable[Path]) -> None:
+    """UsageError if an evaluation in `out` would replace an input: an item, a mask, labels, or one of `files`.
+
+    Whatever is in the folders of the data counts, except for an earlier evaluation.
+    """
+    items = [item for dataset in datasets for item in (*dataset.train, *dataset.test, *dataset.calibration)]
+    inputs = [*(item.path for item in items), *(item.masks.path for item in items if item.masks is not None), *files]
+    if _fingerprint_of(out / "metrics.json") is None:
+        inputs += filter(None, (config.data, config.normal, config.test, config.masks))
+    check_outputs([("--out", out / name) for name in _FILES], inputs)
 
 
 def refuse_learned(bundle: Bundle, dataset: Dataset) -> None:
@@ -247,5 +265,5 @@ def _write_json(path: Path, values: dict[str, object]) -> None:
 def _fingerprint_of(metrics: Path) -> str | None:
     try:
         return str(json.loads(metrics.read_text(encoding="utf-8"))["data"]["fingerprint"])
-    except (ValueError, KeyError, TypeError):
-        return None  # damaged, or written by another program
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # missing, damaged, or written by another program

@@ -230,7 +230,8 @@ def _build_detector(name: str, config: FitConfig, dataset: Dataset) -> Detector:
         spec = replace(spec, mask=read_privacy_mask(config.privacy_mask))
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(options.seed)  # for weights that are not pretrained
-        detector = detector_class(options, spec)
+        with registry.plugin_errors("detectors", name, "its constructor"):
+            detector = detector_class(options, spec)
     _try_size(detector)
     detector.load_pretrained()
     if config.ignore_mask is not None:

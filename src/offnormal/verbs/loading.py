@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from offnormal.config.model import VerbConfig
 from offnormal.data.batches import Loader
 from offnormal.data.class_split import ClassChoice, Split
 from offnormal.data.dataset import Dataset
@@ -14,7 +15,7 @@ from offnormal.data.loaders import open_loader
 from offnormal.data.open import open_datasets
 from offnormal.data.unread import with_unread
 from offnormal.data.video_loader import VideoOptions
-from offnormal.errors import DataError
+from offnormal.errors import DataError, UsageError
 from offnormal.files import write_text
 from offnormal.input_files import load_json, read_text
 from offnormal.types import InputSpec, Item
@@ -61,6 +62,17 @@ def open_configured(config: DataConfig, split: Split | None = None) -> list[Data
 
 
 SPLIT = "split.json"
+ONLY_FRAMES = "applies to single frames, and this detector gives one score per clip"
+
+
+def refuse_options(config: VerbConfig, options: Sequence[str], why: str) -> None:
+    """Raise UsageError for the first of these options, or those of a nested model, that was set: its name, then why."""
+    for option in options:
+        value = getattr(config, option)
+        if isinstance(value, VerbConfig):
+            refuse_options(value, sorted(value.model_fields_set), why)
+        elif value is not None and value is not False:
+            raise UsageError(f"--{option.replace('_', '-')} {why}: drop it")
 
 
 def read_split(path: Path) -> Split | None:

@@ -29,13 +29,13 @@ from offnormal.scoring import FrameStream, ItemScores, ScoredBatch, Scorer, choo
 from offnormal.sources.paths import may_lack_clock, to_local_path
 from offnormal.sources.video import VideoInfo
 from offnormal.types import Item, Unit
-from offnormal.verbs.loading import known_classes
+from offnormal.verbs.loading import ONLY_FRAMES, known_classes, refuse_options
 from offnormal.verbs.pictures import VideoPictures, second_pass, video_info, write_map
 
 _HELD_BYTES = 256 << 20  # decoded frames waiting for their scores, about
 _IN_FLIGHT = 4  # batches waiting at once, prefetched frames included
-_OF_VIDEOS = ("annotate", "fps", "every", "hold", "as_video")
-_OF_FRAMES = ("annotate", "overlays", "every", "hold")
+_OF_VIDEOS = ("annotate", "fps", "every", "hold", "as_video", "rules")
+_OF_FRAMES = ("annotate", "overlays", "every", "hold", "rules")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -242,9 +242,10 @@ def items_to_predict(
     )
     items = [replace(item, name=item.address) for item in items]  # results are named like the files that the user named
     if wants_clips:
-        _refuse(config, _OF_FRAMES, "applies to single frames, and this detector gives one score per clip")
+        refuse_options(config, _OF_FRAMES, ONLY_FRAMES)
     elif not items[0].is_video:
-        _refuse(config, _OF_VIDEOS, "is for videos, and these are images; --as-video reads a folder of images as one")
+        why = "is for videos, and these are images; --as-video reads a folder of images as one"
+        refuse_options(config, _OF_VIDEOS, why)
     elif config.fps is not None and not any(may_lack_clock(item.path) for item in items):
         raise UsageError("--fps is for folders of frames and bare streams; these files state their frame rate: drop it")
     bundle_files = () if bundle is None or bundle.path is None else (bundle.path,)
@@ -301,12 +302,6 @@ def annotated_paths(target: Path | None, names: dict[Path, str]) -> dict[Path, P
     if len(names) > 1:
         raise UsageError(f"--annotate {target}: one file for {len(names)} videos; name a folder")
     return dict.fromkeys(names, target)
-
-
-def _refuse(config: PredictConfig, options: Sequence[str], why: str) -> None:
-    for option in options:
-        if getattr(config, option) not in (None, False):
-            raise UsageError(f"--{option.replace('_', '-')} {why}: drop it")
 
 
 def _batch_size(requested: int, info: VideoInfo | None) -> int:

@@ -69,8 +69,11 @@ class Watch:
                 )
         self._scorers = {id(bundle): Scorer(bundle.detector, self._device) for bundle in self._bundles.values()}
 
-    def thresholds(self, setup: CameraSetup) -> Thresholds:
-        """The thresholds of one camera; scoring footage for them can take long."""
+    def thresholds(self, setup: CameraSetup, *, stores: bool = True) -> Thresholds:
+        """The thresholds of one camera; scoring footage for them can take long. stores: keep them for the next start.
+
+        A check or a dry run stores nothing, because a running watch may use the same folder.
+        """
 
         def measure(videos: Sequence[Path]) -> FootageScores:
             size, count = self.config.batch_size, self._counter("calibrate")
@@ -78,25 +81,25 @@ class Watch:
 
         settings = setup.config.model_dump_json(exclude={"source", "name", "start_time"})
         if settings not in self._thresholds:
-            self._thresholds[settings] = find_thresholds(setup, self.config.out, measure)
+            self._thresholds[settings] = find_thresholds(setup, self.config.out, measure, stores=stores)
         return self._thresholds[settings]
 
     def check(self, *, connect: bool = False) -> Iterator[CameraCheck]:
         """Check each camera; thresholds only if they need no footage. connect: also read a frame from its source."""
         for setup in self.setups:
-            thresholds = None if needs_footage(setup, self.config.out) else self.thresholds(setup)
+            thresholds = None if needs_footage(setup, self.config.out) else self.thresholds(setup, stores=False)
             yield CameraCheck(setup, thresholds, read_first_frame(setup) if connect else "")
 
     def dry_runs(self) -> Iterator[DryRun]:
         """Dry-run each recording; nothing is sent. UsageError for sources that are no recordings."""
         for setup in self.setups:
             if setup.address.kind != "file":
-                raise UsageError(f"camera {setup.name}: {setup.address} is no recording, but --dry-run needs one")
+                raise UsageError(f"camera {setup.name}: {setup.address} is not a recording, but --dry-run needs one")
         for setup in self.setups:
             yield self._compute.run(
                 dry_run,
                 CameraSetup(setup.config.model_copy(update={"realtime": False}), setup.bundle),
-                self.thresholds(setup),
+                self.thresholds(setup, stores=False),
                 self._scorer(setup),
                 batch_size=self.config.batch_size,
                 count=self._counter("watch"),
@@ -106,9 +109,9 @@ class Watch:
     def running(self, callback: Callable[[Event], None]) -> Iterator[WatchPipeline]:
         """The pipeline for live watching. callback: receives each event in a separate thread."""
         out = self.config.out
-        thresholds = {setup.name: self.thresholds(setup) for setup in self.setups}
         with ExitStack() as stack:
             stack.enter_context(exclusive_folder(out))
+            thresholds = {setup.name: self.thresholds(setup) for setup in self.setups}
             sweep(out, depth=3)  # out/events/DAY
             folder = (out / "events").resolve()
             sinks = {**self.sinks, "callback": CallbackSink(callback)}

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
 from offnormal.config.data import DeviceConfig, MaskConfig
-from offnormal.config.fields import AS_LIST, EventRate, Text
+from offnormal.config.fields import AS_LIST, Confidence, EventRate, Text
 from offnormal.config.model import FlagName, Flattened, merge, set_values
 from offnormal.config.rules import AlarmConfig
 from offnormal.config.validation import format_validation_error
@@ -41,7 +41,8 @@ def _parse_schedule(value: object) -> object:
     return {"windows": value} if isinstance(value, str | list) else value
 
 
-Sink = Annotated[str | dict[str, object], Text(lambda value: value)]
+ZoneText = Annotated[Zone, Text(_parse_zone, label="ZONE")]
+Sink = Annotated[str | dict[str, object], Text(lambda value: value, label="KIND:TARGET")]
 
 
 class CameraSettings(MaskConfig, AlarmConfig):
@@ -53,11 +54,13 @@ class CameraSettings(MaskConfig, AlarmConfig):
     """Bundle, or run folder with one."""
     rate: EventRate | None = None
     """Alarm budget: false alarms to expect at most, such as 2/day or 1/hour. Default: the threshold of the bundle."""
+    confidence: Confidence | None = None
+    """Percent confidence that the mean rate of such footage is at most --rate. Default: the rate is expected."""
     calibrate_on: Annotated[list[Path], AS_LIST] = Field(default=[])
     """Normal footage of this camera that the detector was not trained on, for --rate: a file or folder; repeatable."""
     threshold: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Threshold set by hand, instead of the calibrated one. No guarantee."""
-    zones: Annotated[list[Annotated[Zone, Text(_parse_zone)]], AS_LIST, FlagName("--zone")] = Field(default=[])
+    zones: Annotated[list[ZoneText], AS_LIST, FlagName("--zone")] = Field(default=[])
     """Polygon to score, such as '0.1,0.2 0.9,0.2 0.5,0.8' (0,0: upper left, 1,1: lower right), or exclude:..."""
     schedule: Annotated[Schedule | None, BeforeValidator(_parse_schedule), Flattened()] = None
     """When events are raised, such as 'mon-fri 18:00-06:00' (UTC); or a time zone and windows."""
@@ -87,6 +90,8 @@ class CameraSettings(MaskConfig, AlarmConfig):
             raise ValueError("threshold excludes rate and calibrate_on: a threshold set by hand has no guaranteed rate")
         if self.calibrate_on and self.rate is None:
             raise ValueError("calibrate_on needs a rate, such as rate: 2/day")
+        if self.confidence is not None and self.rate is None:
+            raise ValueError("confidence needs a rate, such as rate: 2/day")
         return self
 
 

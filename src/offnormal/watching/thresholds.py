@@ -7,16 +7,17 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from offnormal.calibration.calibration import Calibration
-from offnormal.calibration.footage import block_seconds
 from offnormal.config.fields import format_rate
 from offnormal.data.resolve import resolve_items
 from offnormal.data.reuse import find_reuse
-from offnormal.errors import CalibrationError, UsageError
-from offnormal.events.budget import AlarmBudget, budget_events
+from offnormal.errors import CalibrationError, UsageError, score_text
+from offnormal.events.budget import AlarmBudget, budget_incidents
+from offnormal.events.footage import SHORT_S
 from offnormal.events.machine import low_threshold
 from offnormal.events.zones import hash_setup
 from offnormal.files import read_state, write_text
@@ -42,12 +43,15 @@ class Thresholds:
     guarantee: str  # one sentence
 
 
-def find_thresholds(setup: CameraSetup, out: Path, measure: Callable[[Sequence[Path]], FootageScores]) -> Thresholds:
+def find_thresholds(
+    setup: CameraSetup, out: Path, measure: Callable[[Sequence[Path]], FootageScores], *, stores: bool = True
+) -> Thresholds:
     """The thresholds for a camera's configuration.
 
     With a threshold: the one set by hand. With a rate: from footage, or as stored earlier for the same bundle, masks,
     zones, rules, and footage (OUT/budgets/CAMERA.json), or as `offnormal calibrate --rate` stored them in the bundle.
-    Otherwise: those of the bundle. measure: scores the videos of normal footage.
+    Otherwise: those of the bundle. measure: scores the videos of normal footage. stores: False changes no file, which
+    may belong to a running watch.
     Raises CalibrationError if nothing guarantees the rate; the message says what would.
     """
     config, stored = setup.config, setup.bundle.calibration
@@ -57,12 +61,12 @@ def find_thresholds(setup: CameraSetup, out: Path, measure: Callable[[Sequence[P
         by_hand = None if calibration is None else calibration.with_threshold(config.threshold)
         median = config.threshold if calibration is None else float(np.median(calibration.scores))
         low = low_threshold(config.threshold, median, config.rules.hysteresis)
-        guarantee = f"threshold {config.threshold:.6g} set by hand, no guarantee"
+        guarantee = f"threshold {score_text(config.threshold)} set by hand, no guarantee"
         return Thresholds(
             threshold=config.threshold, low=low, calibration=by_hand, setup_hash=setup_hash, guarantee=guarantee
         )
     if config.rate is not None:
-        budget = _find_budget(setup, config.rate, setup_hash, out, measure, calibration)
+        budget = _find_budget(setup, config.rate, setup_hash, out, measure, calibration, stores=stores)
         if budget is not None:
             return Thresholds(
                 threshold=budget.calibration.threshold,
@@ -76,7 +80,7 @@ def find_thresholds(setup: CameraSetup, out: Path, measure: Callable[[Sequence[P
 
 def needs_footage(setup: CameraSetup, out: Path) -> bool:
     """Whether footage must be scored to find the thresholds."""
-    stored = _read_budget(_budget_path(setup, out))
+    stored = _read_budget(_budget_path(setup, out), repairs=False)
     return bool(setup.config.calibrate_on) and (
         stored is None or stored[0] != _budget_key(setup, resolve_footage(setup))
     )
@@ -124,10 +128,12 @@ def _find_budget(
     out: Path,
     measure: Callable[[Sequence[Path]], FootageScores],
     calibration: Calibration | None,
+    *,
+    stores: bool,
 ) -> AlarmBudget | None:
     """The alarm budget; None: the bundle's calibration guarantees the rate."""
     path, videos = _budget_path(setup, out), resolve_footage(setup)
-    key, stored = _budget_key(setup, videos), _read_budget(path)
+    key, stored = _budget_key(setup, videos), _read_budget(path, repairs=stores)
     if stored is not None and (stored[0] == key or (not videos and _is_same_setup(stored[0], key))):
         stored[1].require(bundle=setup.bundle.hash, setup_hash=setup_hash, rules=setup.rules)
         return stored[1]
@@ -146,12 +152,13 @@ def _find_budget(
     streams = find_streams(
         [Item(address=str(path), name=str(path), is_video=True) for path in videos],
         [video.clock.seconds for video in series],
-        short_s=block_seconds(rate),
+        short_s=SHORT_S,
     )
-    budget = budget_events(
+    budget = budget_incidents(
         [join_series(series, stream) for stream in streams],
         None if peaks is None else [np.concatenate([peaks[row] for row in stream.rows]) for stream in streams],
         rate=rate,
+        confidence=setup.config.confidence,
         rules=setup.rules,
         kind="held_out",
         bundle=setup.bundle.hash,
@@ -159,7 +166,8 @@ def _find_budget(
         setup_hash=setup_hash,
         hysteresis=setup.config.rules.hysteresis,
     )
-    write_text(path, json.dumps({"key": key, "budget": budget.to_json()}) + "\n")
+    if stores:
+        write_text(path, json.dumps({"key": key, "budget": budget.to_json()}) + "\n")
     return budget
 
 
@@ -183,6 +191,7 @@ def _budget_key(setup: CameraSetup, videos: Sequence[Path]) -> dict[str, object]
         "setup_hash": hash_setup(config.zones, mask),
         "rules": setup.rules.model_dump(),
         "rate": str(config.rate),
+        "confidence": config.confidence,
         "hysteresis": config.rules.hysteresis,
         "fps": config.fps,
         "health": config.health.model_dump(),
@@ -199,7 +208,11 @@ def _file_state(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _read_budget(path: Path) -> tuple[dict[str, object], AlarmBudget] | None:
+def _read_budget(path: Path, *, repairs: bool) -> tuple[dict[str, object], AlarmBudget] | None:
     """Key and stored budget; None if there is none, or it was damaged and set aside, so that it is created again."""
     lost = "the alarm budget is calibrated again from the footage of --calibrate-on"
-    return read_state(path, lambda values: (dict(values["key"]), AlarmBudget.from_json(values["budget"])), lost)
+
+    def parse(values: dict[str, Any]) -> tuple[dict[str, object], AlarmBudget]:
+        return dict(values["key"]), AlarmBudget.from_json(values["budget"])
+
+    return read_state(path, parse, lost, repairs=repairs)

@@ -124,4 +124,4 @@ def test_a_suffix_without_masks_is_an_error(tmp_path):
 def test_masks_among_unlabeled_test_images_are_not_judged(tmp_path, caplog):
     draw(tmp_path, "1.png", "1_mask.png", "GT/1.png")
     assert [item.name for item in from_folders(test=tmp_path).test] == ["1.png"]
-    assert "2 masks not judged" in caplog.text
+    assert "2 masks skipped" in caplog.text

@@ -85,7 +85,7 @@ def test_videos(root):
         (["address,label", "a.png,maybe"], "row 2: label 'maybe': expected normal or anomalous"),
         (["address,split", "a.png,later"], "row 2: split 'later': expected train, test, or calibration"),
         (["address", "a.png"], "row 2: no label and no split"),
-        (["address,label,split", "a.png,bad,train"], "row 2: anomalous, but for train"),
+        (["address,label,split", "a.png,bad,train"], "row 2: anomalous, but in train"),
         (["address,label", "a.png,0", "./a.png,1"], r"row 3: \./a\.png is also in row 2"),
         (["address,label", "set.csv,0"], "expected an image, a video, or a folder of frames"),
         (["address,label", '"a.png,0'], r"row 2: (address|.*quot|unexpected)"),

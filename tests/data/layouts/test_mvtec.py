@@ -83,3 +83,19 @@ def test_other_trees_are_rejected_with_the_expected_tree(tmp_path):
 def test_masks_in_a_folder_of_another_name_are_read(tmp_path):
     draw(tmp_path, "train/good/1.png", "test/good/1.png", "test/hole/2.png", "Masks/hole/2.png")
     assert MvtecLayout.read(tmp_path).test[1].masks.path == tmp_path / "Masks/hole/2.png"
+
+
+def test_training_images_without_a_folder_of_normal_ones_and_a_shorter_name_of_validation(tmp_path):
+    draw(tmp_path, "train/1.png", "train/lot 2/2.png", "val/good/3.png", "test/good/1.png", "test/hole/2.png")
+    dataset = MvtecLayout.read(tmp_path)
+    assert [item.name for item in dataset.train] == ["train/1.png", "train/lot 2/2.png"]
+    assert [item.name for item in dataset.calibration] == ["val/good/3.png"]
+
+
+def test_other_training_images_are_not_used_and_named(tmp_path, caplog):
+    draw(tmp_path, "train/good/1.png", "train/NG/2.png", "train/3.png", "test/good/1.png")
+    assert [item.name for item in MvtecLayout.read(tmp_path).train] == ["train/good/1.png"]
+    assert "train: not used: 3.png, NG; expected normal images in" in caplog.text
+    draw(tmp_path / "b", "train/fine/1.png", "train/NG_front/2.png", "test/good/1.png")
+    assert MvtecLayout.read(tmp_path / "b").train == ()
+    assert "NG_front: 1 file (anomalous)" in caplog.text

@@ -27,7 +27,7 @@ def write(path):
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".csv", ".txt"])
-@pytest.mark.parametrize("location", ["labels", "test/labels", "test"])
+@pytest.mark.parametrize("location", ["labels", "test/labels", "test", "Label"])
 def test_labels_in_their_folder_or_next_to_the_video(root, location, suffix):
     for name in ("08", "cam 1/x.y"):
         write(root / location / f"{name}{suffix}")
@@ -35,6 +35,15 @@ def test_labels_in_their_folder_or_next_to_the_video(root, location, suffix):
     for video in dataset.test:
         np.testing.assert_array_equal(video.frame_labels, LABELS)
     assert [video.frame_labels for video in dataset.train] == [None]
+
+
+def test_folders_of_other_names_that_say_labels_or_masks_are_named_and_are_no_videos(root, caplog):
+    clip(root / "test/GT/08", suffix=".png")
+    write(root / "annotations/08.npy")
+    dataset = VideosLayout.read(root)
+    assert [video.name for video in dataset.test] == ["08", "cam 1/x.y"]
+    for name in ("test/GT", "annotations"):
+        assert f"{root / name}: not used; expected the name labels" in caplog.text
 
 
 def test_the_folder_of_labels_has_priority(root):

@@ -473,3 +473,9 @@ def test_thinned_samples_are_spread_over_all_batches(limit, expected):
     batches = list(_thin_out(Numbers(11), limit))
     assert np.concatenate([batch.pixels for batch in batches]).tolist() == expected
     assert [sample for batch in batches for sample in batch.samples] == expected
+
+
+def test_restored_weights_warn_about_their_license(caplog):
+    detector = create()
+    detector.restore_cards([{**detector.cards()[0].model_dump(), "non_commercial": True}])
+    assert "weights of small: none, not for commercial use" in caplog.text

@@ -39,6 +39,14 @@ def test_images_have_a_section_for_each_role_with_how_many_there_are():
     assert shots[0].name == f"crack/{below[0]:03}.png"
 
 
+@pytest.mark.parametrize(("size", "is_small"), [((28, 28), True), ((200, 60), False)])
+def test_small_images_are_in_narrow_columns(size, is_small):
+    evaluation = image_evaluation()
+    unit = shown_unit(evaluation, "miss", 45, has_mask=False, size=size)
+    (shots,) = [element for element in gallery(evaluation, [unit]).elements if isinstance(element, Shots)]
+    assert shots.is_small == is_small
+
+
 def test_the_scale_is_there_where_there_are_maps():
     evaluation = image_evaluation()
     scale = gallery(evaluation, [shown_unit(evaluation, "miss", 45)]).elements[0]

@@ -12,7 +12,9 @@ def build_embedder(name: str, *, in_channels: int = 3) -> VideoBackbone:
 
     Raises ConfigError for an unknown name and for a missing package.
     """
-    return _resolve_class(name)(name, in_channels=in_channels)
+    network = _resolve_class(name)
+    with registry.plugin_errors("backbones", name.partition(":")[0], "its constructor"):
+        return network(name, in_channels=in_channels)
 
 
 def build_encoder(name: str, *, in_channels: int = 3, temporal: Temporal = "mixed") -> VideoBackbone:
@@ -25,7 +27,8 @@ def build_encoder(name: str, *, in_channels: int = 3, temporal: Temporal = "mixe
         raise ConfigError(
             f"{name} cannot be an encoder: {network.refusal}; expected one of {', '.join(encoder_names())}"
         )
-    return network(name, in_channels=in_channels, temporal=temporal)
+    with registry.plugin_errors("backbones", name.partition(":")[0], "its constructor"):
+        return network(name, in_channels=in_channels, temporal=temporal)
 
 
 def encoder_names() -> list[str]:

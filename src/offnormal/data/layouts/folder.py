@@ -125,7 +125,7 @@ def _test_items(test: Path, root: Path, masks: Path | None, mask_suffix: str | N
     else:
         images = without_masks(test)
         if count := len(images_in(test)) - len(images):
-            log.warning("%s: %s not judged", test, counted(count, "mask"))
+            log.warning("%s: %s skipped", test, counted(count, "mask"))
         items = tuple(Item(address=str(path), name=path.relative_to(name_root).as_posix()) for path in images)
     if not items:
         raise DataError(f"{test}: no images; expected images for testing")

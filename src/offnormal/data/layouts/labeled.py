@@ -110,12 +110,10 @@ def labeled_items(
     return tuple(items)
 
 
-def items_by_masks(
-    images: Sequence[Path], root: Path, masks: Mapping[Path, Path], class_name: str = "defect"
-) -> tuple[Item, ...]:
+def items_by_masks(images: Sequence[Path], root: Path, masks: Mapping[Path, Path]) -> tuple[Item, ...]:
     """Return images as items that are anomalous if their mask marks a pixel; without a mask they are normal."""
     marked = {path: masks[path] for path in images if marks_anything(masks.get(path))}
-    return tuple(image_item(path, root, class_name if path in marked else None, marked.get(path)) for path in images)
+    return tuple(image_item(path, root, "defect" if path in marked else None, marked.get(path)) for path in images)
 
 
 def masked_items(folder: Path, root: Path, suffix: str) -> tuple[Item, ...]:

@@ -104,7 +104,7 @@ def _item(row: dict[str, str], folder: Path) -> tuple[Item, Split]:
     if label is None and split is None:
         raise DataError("no label and no split; expected the label normal or anomalous, or a split")
     if label == ANOMALOUS and split in ("train", "calibration"):
-        raise DataError(f"anomalous, but for {split}; expected only normal rows there: change it to test")
+        raise DataError(f"anomalous, but in {split}; expected only normal rows there: change its split to test")
     split = split or ("test" if label == ANOMALOUS else "train")
     item = Item(
         address=str(path),

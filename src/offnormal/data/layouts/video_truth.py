@@ -3,11 +3,12 @@
 The labels of video NAME are the first of `labels/NAME.npy|.csv|.txt`, a file of the same name next to the video, and
 `frame_labels_NAME` in `gt.npz`. The masks are the first of `masks/NAME.npy|.npz|.mat`, the images in `masks/NAME/`,
 and `mask_NAME` or `mask_NAME_packed` (numpy.packbits along the last axis) in `gt.npz`. `labels`, `masks`, and `gt.npz`
-are in the test folder or next to it.
+are in the test folder or next to it; `Label` and `mask` are the same names.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +17,16 @@ import numpy as np
 
 from offnormal.data.array_files import Archive
 from offnormal.data.dataset import Skipped
+from offnormal.data.folder_words import meanings_of
 from offnormal.data.frame_labels import LABEL_SUFFIXES, check_label_count, parse_labels, read_labels
 from offnormal.data.layouts.clips import check_mask_count
+from offnormal.data.layouts.labeled import subfolders
 from offnormal.errors import DataError
 from offnormal.sources.paths import is_frame_folder, natural_key
 from offnormal.sources.video_index import frame_size
 from offnormal.types import Item, MaskSource
 
 LABELS, MASKS, ARCHIVE = "labels", "masks", "gt.npz"
-TRUTH_FOLDERS = (LABELS, MASKS)
 _MASK_SUFFIXES = (".npy", ".npz", ".mat")
 _ARRAYS = (
     ("frame_labels_", ""),
@@ -32,6 +34,14 @@ _ARRAYS = (
     ("mask_", "_packed"),
     ("shape_", ""),
 )  # prefix and suffix of names in an archive
+
+
+log = logging.getLogger(__name__)
+
+
+def says_truth(folder: str) -> bool:
+    """Whether the whole name of a folder says labels or masks."""
+    return meanings_of(folder, whole=True) == ["mask"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,9 @@ class GroundTruth:
         """Find the ground truth in or next to a folder of test videos, or next to a single video."""
         folders = (test.parent, test) if test.is_dir() else (test.parent,)
         archive = _first_file(folder / ARCHIVE for folder in folders)
+        for inner in (inner for folder in folders for inner in subfolders(folder) if says_truth(inner.name)):
+            if not (_is_named(inner, LABELS) or _is_named(inner, MASKS)):
+                log.warning("%s: not used; expected the name labels, or masks for anomalous pixels", inner)
         return cls(folders, Archive(archive) if archive else None)
 
     def videos(self, paths: Mapping[str, Path]) -> tuple[Item, ...]:
@@ -61,7 +74,7 @@ class GroundTruth:
     def unused(self, videos: Collection[str]) -> tuple[Skipped, ...]:
         """Return the arrays of the archive and the files of labels that belong to none of the videos (names)."""
         skipped = [] if self.archive is None else _unused_arrays(self.archive, videos)
-        for folder in (folder / LABELS for folder in self.folders if (folder / LABELS).is_dir()):
+        for folder in self._named(LABELS):
             for file in sorted(folder.rglob("*"), key=natural_key):
                 stem = file.relative_to(folder).as_posix().removesuffix(file.suffix)
                 if file.suffix in LABEL_SUFFIXES and stem not in videos and not file.name.startswith("."):
@@ -77,7 +90,7 @@ class GroundTruth:
 
     def _labels(self, name: str, path: Path) -> np.ndarray | None:
         next_to_video = path.parent / Path(name).name
-        stems = [*(folder / LABELS / name for folder in self.folders), next_to_video]
+        stems = [*(folder / name for folder in self._named(LABELS)), next_to_video]
         if file := _first_file(_add_suffix(stem, suffix) for stem in stems for suffix in LABEL_SUFFIXES):
             return read_labels(file, path)
         if self.archive is None or (key := _key(self.archive, "frame_labels_", name)) is None:
@@ -86,7 +99,7 @@ class GroundTruth:
         return check_label_count(parse_labels(self.archive.read(key), source), path, source)
 
     def _masks(self, name: str, path: Path) -> MaskSource | None:
-        stems = [folder / MASKS / name for folder in self.folders]
+        stems = [folder / name for folder in self._named(MASKS)]
         if file := _first_file(_add_suffix(stem, suffix) for stem in stems for suffix in _MASK_SUFFIXES):
             return MaskSource(path=file)
         if folder := next(filter(is_frame_folder, stems), None):
@@ -99,11 +112,23 @@ class GroundTruth:
             return MaskSource(path=self.archive.path, key=key, size=_packed_size(self.archive, key, path))
         return None
 
+    def _named(self, name: str) -> list[Path]:
+        """Return the folders of this name, in the order of priority."""
+        return [inner for folder in self.folders for inner in subfolders(folder) if _is_named(inner, name)]
+
     def _label_names(self) -> list[str]:
-        folders = [folder / LABELS for folder in self.folders if (folder / LABELS).is_dir()]
-        files = [path.name for folder in folders for path in sorted(folder.iterdir()) if path.suffix in LABEL_SUFFIXES]
+        files = [
+            path.name
+            for folder in self._named(LABELS)
+            for path in sorted(folder.iterdir())
+            if path.suffix in LABEL_SUFFIXES
+        ]
         stored = self.archive.names if self.archive is not None else ()
         return files + [name for name in stored if name.startswith("frame_labels_")]
+
+
+def _is_named(folder: Path, name: str) -> bool:
+    return folder.name.casefold() in (name, name.removesuffix("s"))
 
 
 def _first_file(paths: Iterable[Path]) -> Path | None:

@@ -12,7 +12,7 @@ from offnormal.data.folder_words import meanings_of
 from offnormal.data.layouts.categories import CategoryLayout, select_category
 from offnormal.data.layouts.clips import relative_names
 from offnormal.data.layouts.labeled import subfolders
-from offnormal.data.layouts.video_truth import TRUTH_FOLDERS, GroundTruth
+from offnormal.data.layouts.video_truth import GroundTruth, says_truth
 from offnormal.data.plain_tree import check_plain
 from offnormal.errors import DataError, ImageError, counted, name_some
 from offnormal.sources.image import image_size
@@ -110,7 +110,7 @@ def _list_videos(path: Path) -> dict[str, Path]:
     """Return name -> video; see `relative_names`."""
     if is_video(path) or is_frame_folder(path):
         return {path.resolve().name if path.is_dir() else path.stem: path}
-    videos = [video for video in videos_below(path) if video.relative_to(path).parts[0] not in TRUTH_FOLDERS]
+    videos = [video for video in videos_below(path) if not says_truth(video.relative_to(path).parts[0])]
     if not videos:
         raise DataError(
             f"{path}: no videos; expected video files ({', '.join(sorted(VIDEO_SUFFIXES)[:8])}, ...) or folders of "
@@ -121,7 +121,7 @@ def _list_videos(path: Path) -> dict[str, Path]:
 
 def _warn_of_others(root: Path, train: Path | None, test: Path | None) -> None:
     """Name folders with videos that are neither training nor test videos."""
-    others = [folder for folder in subfolders(root) if folder not in (train, test) and folder.name not in TRUTH_FOLDERS]
+    others = [folder for folder in subfolders(root) if folder not in (train, test)]
     if names := [folder.name for folder in others if videos_in(folder, recursive=True)]:
         log.warning("%s: not used, because the name says neither train nor test: %s", root, name_some(names))
 

@@ -130,6 +130,7 @@ class EmbeddingAE(EmbeddedDetector[EmbeddingAEOptions]):
     def restore_cards(self, cards: Sequence[Mapping[str, object]]) -> None:
         """Restore the card of the weights that the bundle was fitted with."""
         self.embedder.card = VideoCard.model_validate(cards[0])
+        self.embedder.warn_about_license()
 
     # --- embedding ------------------------------------------------------------------------------------------
 

@@ -36,7 +36,7 @@ class EmbeddingAEOptions(DetectorOptions):
     embedder: str = f"{PREFIX}efficientnet_lite0"
     """Pretrained video network: r2plus1d_18, slowfast_r50, timesformer_b, ... (see: offnormal list backbones)."""
     weights: Literal["random"] | Path | None = None
-    """Weights file of the embedder, instead of the published weights; random: untrained, to try things out."""
+    """Weights file of the embedder, instead of the published weights; random: untrained weights, for a quick trial."""
     channels: Channels = 3
     """1: gray; 3: color."""
     sampling: Annotated[Literal["auto", "window", "uniform"], ADVANCED] = "auto"
@@ -48,7 +48,7 @@ class EmbeddingAEOptions(DetectorOptions):
     hop: Annotated[Annotated[int, Field(ge=1)] | None, ADVANCED] = None
     """Frames between the starts of two windows. Default: half the frames of a clip."""
     head: Head = "ae"
-    """Score: reconstruction error (ae), or distance to class centroids, to a Gaussian, or to nearest neighbors."""
+    """Score: reconstruction error (ae), or distance to class centroids, a Gaussian, or the nearest neighbors."""
     hidden: Annotated[Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)] | None, ADVANCED] = None
     """Size of an autoencoder layer, down to the latent; repeatable. Default: 384 or 512, 256, 128."""
     dropout: Annotated[float, Field(ge=0, lt=1), ADVANCED] = 0.3
@@ -66,7 +66,7 @@ class EmbeddingAEOptions(DetectorOptions):
     finetune_rate: Annotated[float, Field(gt=0, allow_inf_nan=False), ADVANCED] = 1e-5
     """Learning rate of the fine-tuned layers (published configs: 5e-6 to 1e-4)."""
     target: Annotated[Literal["detached", "teacher"], ADVANCED] = "detached"
-    """With --unfreeze: reconstruct the current embedding (detached), or that before fine-tuning (teacher)."""
+    """With --unfreeze: reconstruct the current embedding (detached), or the one from before fine-tuning (teacher)."""
     clusters: Annotated[int, Field(ge=1), ADVANCED] = 8
     """Number of centroids when classes are unknown."""
     neighbors: Annotated[int, Field(ge=1), ADVANCED] = 5
@@ -74,7 +74,7 @@ class EmbeddingAEOptions(DetectorOptions):
     bank: Annotated[int, Field(ge=1), ADVANCED] = 2000
     """Number of stored embeddings for the nearest-neighbor search."""
     subsample: Annotated[Subsample, ADVANCED] = "coreset"
-    """Selection of the stored embeddings: coreset, or random."""
+    """How the stored embeddings are selected."""
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import BaseModel, ConfigDict
 
 from offnormal.drawing.wording import NONE
-from offnormal.errors import counted, rounded
+from offnormal.errors import counted, rounded, score_text
 from offnormal.evaluation.evaluate import Evaluation
 from offnormal.evaluation.units import TRAITS
 from offnormal.report.block import Block, Fact, Facts
@@ -139,7 +139,7 @@ def model_card(evaluation: Evaluation, card: Mapping[str, object]) -> Block:
         facts.append(Fact("calibration", calibration.id, code=True))
         facts.append(Fact("calibrated", _time(calibration.created)))
         if calibration.pixel_threshold is not None:
-            facts.append(Fact("pixel threshold", f"{calibration.pixel_threshold:.6g}"))
+            facts.append(Fact("pixel threshold", score_text(calibration.pixel_threshold)))
     for name, values in (("versions", contents.versions), ("machine", contents.machine)):
         if texts := [f"{key} {value}" for key, value in _flat(values or {})]:
             facts.append(Fact(name, ", ".join(texts)))

@@ -25,6 +25,7 @@ _ROLES: dict[Role, tuple[int, int]] = {  # maximum number of units, and of chara
     "detected": (12, 700_000),
     "peak": (16, 900_000),
 }
+_SMALL = 128  # pixels of the longer side of images that are drawn four in a row
 _CLIP_SIDE = 200  # pixels of the longer side of each frame of a clip
 # role -> title and note; {0}: anomalous units, {1}: normal units
 _DECIDED: dict[Role, tuple[str, str]] = {
@@ -98,6 +99,7 @@ def _section(evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low
         elif role in _CORRECT:
             units = wrong
     shots = _shots(evaluation, role, units, low, high)
+    is_small = all(len(shot.images) < 3 for shot in shots) and max(units[0].frames[0].shape) <= _SMALL
     if total is None and len(units) > len(shots):
         total = len(units)
     several = TRAITS[evaluation.unit].noun[1]
@@ -106,7 +108,7 @@ def _section(evaluation: Evaluation, role: Role, units: Sequence[ShownUnit], low
     )
     if total is not None:
         note += f"; {len(shots)} of {total:,} shown"
-    return [Heading(title[:1].upper() + title[1:]), Text(text=note, tone="quiet"), Shots(shots)]
+    return [Heading(title[:1].upper() + title[1:]), Text(text=note, tone="quiet"), Shots(shots, is_small)]
 
 
 def _interleave(units: Sequence[ShownUnit], evaluation: Evaluation) -> list[ShownUnit]:

@@ -100,19 +100,19 @@ def _of_frames(evaluation: Evaluation, calibration: Calibration) -> tuple[str, T
 
 
 def _per_hour(alarms: AlarmReport) -> tuple[str, Track, str] | None:
-    """False alarms per hour, with the interval of a Poisson count."""
+    """Incidents of false alarms per hour, with the interval of a Poisson count."""
     from scipy.stats import chi2
 
     if not alarms.normal_s:
         return None
-    hours, number = alarms.normal_s / 3600, alarms.false_alarms
+    hours, number = alarms.normal_s / 3600, alarms.false_incidents
     low = float(chi2.ppf((1 - _CONFIDENCE) / 2, 2 * number)) / 2 / hours if number else 0.0
     high = float(chi2.ppf((1 + _CONFIDENCE) / 2, 2 * number + 2)) / 2 / hours
     text = (
-        f"{counted(number, 'false alarm', 'false alarms')} in {duration(alarms.normal_s)} of normal footage: "
+        f"{counted(number, 'incident')} of false alarms in {duration(alarms.normal_s)} of normal footage: "
         f"{rate(number / hours)} per hour (95 % interval {rate(low)} to {rate(high)})."
     )
-    return text, _observed_track(number / hours, low, high, suffix=""), "false alarms per hour"
+    return text, _observed_track(number / hours, low, high, suffix=""), "incidents per hour"
 
 
 def _observed_track(value: float, low: float, high: float, suffix: str = " per 100") -> Track:
