@@ -175,7 +175,10 @@ def mutate_database(data: bytes, random: Random) -> bytes:
             row, column = random.choice(rows), random.randrange(len(columns))
             cell = row[1 + column]
             if isinstance(cell, str) and cell.startswith('{"') and random.random() < 0.8:
-                value = mutate_json(cell, random).decode()
+                try:
+                    value = mutate_json(cell, random).decode()
+                except json.JSONDecodeError:  # an earlier change shortened it
+                    value = cell[:-1]
             else:
                 value = random.choice((*_CELLS, cell and str(cell)[:-1], random.choice(rows)[1 + column]))
             with contextlib.suppress(sqlite3.Error):  # a rule of the table

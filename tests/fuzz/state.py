@@ -42,7 +42,7 @@ class Budgets(Reader):
         from offnormal.events.machine import EventMachine
         from offnormal.watching.thresholds import _read_budget
 
-        stored = _read_budget(path)
+        stored = _read_budget(path, repairs=True)
         self.errors += stored is None
         remove_siblings(path)
         if stored is not None:
