@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from offnormal.calibration.calibration import Calibration
 from offnormal.errors import DataError
-from offnormal.events.event import EventContext, make_event
+from offnormal.events.event import EventContext, make_event, software
 from offnormal.events.incidents import Incidents
 from offnormal.events.machine import EventMachine, EventRules, Occurrence
 from offnormal.events.schedule import Schedule
@@ -63,6 +63,7 @@ class CameraEvents:
         self._machine = EventMachine(rules, context.threshold, context.low_threshold)
         self._incidents = Incidents(rules.incident_gap_s, rules.renew_s)
         self._incident, self._is_alerted = "", True
+        software()  # reads a file, for which there may be no descriptor when the first event starts
 
     @property
     def is_open(self) -> bool:

@@ -201,7 +201,7 @@ def test_a_store_that_stays_down_only_causes_a_report(bucket, run, monkeypatch):
     background = Uploader(Mirror(run.path, "s3://backup/p"))
     save(run, 1)
     destination = background.close()
-    assert destination.missing.startswith("not uploaded: config.yaml, log.jsonl, checkpoints/best and 1 more (")
+    assert destination.missing.startswith("not uploaded: config.yaml, log.jsonl, checkpoints/best, and 1 more (")
     assert "testing-secret" not in destination.missing
     assert checkpoint.load(run.path).state["step"] == 1
     assert not (run.path / ".upload").exists()
