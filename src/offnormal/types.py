@@ -334,7 +334,7 @@ class Event:
     position_s: float | None = None  # of the start in a recording; None: live
     continues: str | None = None  # id of the event that reached its maximum duration and continues in this one
     incident: str = ""  # id of the first event of its incident; "": a camera fault
-    is_alerted: bool = True  # whether people are told; of an incident, that is its first event
+    is_alerted: bool = True  # whether alerts are sent for it, as for the first event of an incident
     detail: str = ""  # text that adds to the kind
     peak: datetime | None = None  # UTC, of the highest score; None: no scores (a camera fault)
     peak_score: float | None = None  # raw, higher = more anomalous

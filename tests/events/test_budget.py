@@ -183,3 +183,14 @@ def test_lost_frames_interrupt_no_run():
     alarm_budget, expected = budget([damaged], "3/hour"), budget([without], "3/hour")
     assert alarm_budget.calibration.threshold == expected.calibration.threshold
     assert (alarm_budget.events, alarm_budget.hours) == (expected.events, 1)
+
+
+def test_an_alarm_that_does_not_end_is_not_an_allowed_incident():
+    """Single frames every 4 s open no event, but keep an open one from ending: it is one incident of five minutes."""
+    scores = np.ones(1500)
+    scores[::20] = 2.0
+    scores[10:20], scores[310:320] = 3.0, 1.5
+    video, rules = FrameScores("v", scores, None, np.arange(1500) / 5), EventRules(incident_gap_s=0)
+    endless = Footage([video], rules).count(1.5, 1.4)
+    assert (endless.incidents, endless.minutes) == (1, 1) and endless.in_alarm > 0.9
+    assert budget([video], "12/hour", rules=rules).calibration.threshold == 3.0

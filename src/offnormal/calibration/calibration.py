@@ -71,17 +71,14 @@ class Calibration:
         unit = self.rate.per if self.rate.is_share else "frame"
         count = len(self.scores)
         units, group = f"{unit}{'' if count == 1 else 's'}", _GROUPS.get(unit, "video")
-        if self.rate.is_share:
-            rate, bounds = f"{self.rate.value * 100:.3g} %", f"{rounded(low * 100, 2)}-{rounded(high * 100, 2)} %"
-        else:
-            rate, bounds = str(self.rate), ""
         basis = _BASIS[self.kind].format(count=count, units=units, group=group)
         if not self.rate.is_share:
-            promise = "expected" if self.confidence is None else f"with {self.confidence:g} % confidence, mean"
+            kind = "expected" if self.confidence is None else f"with {self.confidence:g} % confidence, mean"
             when = "on the next day" if self.rate.per == "day" else f"in the next {self.rate.per}"
             later = f"{math.ceil(low)}-{math.floor(high)} {when}, 95 %"
-            return f"{promise} false-alarm rate: at most {rate}, counted in incidents ({later}), {basis}"
-        return f"expected false-alarm rate: at most {rate} (95 % CI {bounds}), {basis}"
+            return f"{kind} false-alarm rate: at most {self.rate}, counted in incidents ({later}), {basis}"
+        bounds = f"{rounded(low * 100, 2)}-{rounded(high * 100, 2)} %"
+        return f"expected false-alarm rate: at most {self.rate.value * 100:.3g} % (95 % CI {bounds}), {basis}"
 
     @property
     def id(self) -> str:

@@ -27,7 +27,7 @@ from offnormal.types import Rate
 
 FORMAT_VERSION = 3  # 3: incidents
 _HOUR_S = 3600.0
-_MOST_MINUTES = 0.25  # a threshold below the level of more minutes says nothing about incidents
+_MOST = 0.25  # of the footage in alarm, or of its minutes with an event: beyond it, scores above are usual
 _ROUNDING = 1e-9
 
 
@@ -184,7 +184,8 @@ def _find_rung(
     accepted, spread, share = None, MIN_DISPERSION, None if confidence is None else confidence / 100
     for threshold in footage.ladder if exposure * rate.value >= 1 - _ROUNDING else ():
         rung = footage.count(threshold, low(threshold))
-        if rung.incidents > rate.value * exposure or rung.minutes > _MOST_MINUTES * len(footage.levels):
+        usual = max(rung.in_alarm, rung.minutes / len(footage.levels))
+        if rung.incidents > rate.value * exposure or usual > _MOST:
             break
         if share is None or mean_bound(rung.incidents, exposure, rung.dispersion, share) <= rate.value:
             accepted = rung

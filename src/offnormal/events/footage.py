@@ -33,6 +33,7 @@ class Rung:
     incidents: int
     dispersion: float  # variance over mean of the incidents of three hours
     minutes: int  # that open an event
+    in_alarm: float  # share of the footage, 0-1
 
 
 class Footage:
@@ -56,7 +57,7 @@ class Footage:
 
     def count(self, threshold: float, low_threshold: float) -> Rung:
         """Count events and incidents at one threshold."""
-        events, alerts = 0, [np.zeros(0)]
+        events, in_alarm_s, alerts = 0, 0.0, [np.zeros(0)]
         for video, scan, start_s in zip(self._videos, self._scans, self._starts_s, strict=False):
             alarms = scan.alarms(threshold, low_threshold)
             times_s = alert_times([(alarm.start_s, alarm.end_s) for alarm in alarms], self.rules)
@@ -64,10 +65,12 @@ class Footage:
             frames = np.searchsorted(clock.times_s, times_s, side="right") - 1
             alerts.append(start_s + clock.footage_s[frames])
             events += len(alarms)
+            in_alarm_s += sum(float(clock.durations_s[alarm.start : alarm.stop].sum()) for alarm in alarms)
         positions_s = np.concatenate(alerts)
         blocks = np.histogram(positions_s, np.arange(0, 3600 * self.hours + 1, BLOCK_S))[0]
         minutes = int((self.levels > threshold).sum())
-        return Rung(threshold, low_threshold, events, len(positions_s), dispersion(blocks), minutes)
+        in_alarm = in_alarm_s / (3600 * self.hours)
+        return Rung(threshold, low_threshold, events, len(positions_s), dispersion(blocks), minutes, in_alarm)
 
     def minute_maxima(self, peaks: Sequence[np.ndarray]) -> np.ndarray:
         """The highest of the peaks (T,) of each video in each of its minutes with a value, ascending."""
